@@ -1,0 +1,105 @@
+"""The gateway's nouns: what a call is to each stage of its life. Frozen and slotted; no behaviour, no I/O.
+
+Times in the core are seconds on a monotonic clock (`_s`); times in records are Unix seconds (`_at`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.states import CallState, Outcome
+from hints.model import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A prompt's canonical bytes hashed cumulatively: `hashes[i]` stands for everything up to boundary i.
+
+    Boundaries are message ends and fixed strides inside long messages. `tokens[i]` is the estimated number of
+    prompt tokens up to boundary i (strictly increasing, same length). Empty for calls without a reusable prefix.
+    """
+
+    hashes: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
+    messages: tuple[int, ...] = ()
+    """The hash after each message end, in order: a subset of `hashes`."""
+
+
+NO_CHAIN = Chain()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyCall:
+    """What the scheduler's core knows of a call that may run now."""
+
+    call_id: str
+    tenant: str
+    model: str
+    arrived_s: float
+    prompt_tokens: int
+    output_tokens: int
+    """Expected output length."""
+    chain: Chain = NO_CHAIN
+    program: str | None = None
+    """Tenant-scoped session; None for a lone call."""
+    objective: Objective | None = None
+    deadline_s: float | None = None
+    """Soft, on the core's clock."""
+    priority: int = 0
+    """Steps of urgency from foreign hints, higher first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts the engine reported for one reply; `cached_tokens` is None where it does not say."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`producer` fed (or preceded) the call that holds this edge.
+
+    `known_by`: `hint`, `foreign`, `tool_call_id` or `inferred`. `kind`: `data` or `order`.
+    """
+
+    producer: str
+    known_by: str
+    kind: str = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One call as it is remembered: feeds metrics, estimators, the session view and replay. Never prompt text."""
+
+    call_id: str
+    tenant: str
+    session: str | None
+    name: str | None
+    step: str | None
+    parent: str | None
+    route: str
+    model: str
+    state: CallState
+    outcome: Outcome | None
+    status: int
+    worker: str | None
+    why: str | None
+    """The reason of the placement, such as `session`, `prefix`, `load`."""
+    attempts: int
+    arrived_at: float
+    queued_s: float
+    first_byte_s: float | None
+    """From arrival to the reply's first byte."""
+    done_s: float | None
+    """From arrival to the end of the reply."""
+    prompt_tokens_estimate: int
+    usage: Usage | None
+    cached_tokens_predicted: int
+    objective: str | None
+    depth: int
+    outputs: tuple[str, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    version: int = 1

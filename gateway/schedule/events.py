@@ -1,0 +1,168 @@
+"""The language between the scheduler's core and its shell: events in, effects out. Frozen, no behaviour.
+
+All times are seconds on the caller's monotonic clock. A call's life as the core sees it:
+`Arrived` -> (`Dispatch` | `Reject`), then `FirstByte`?, then one of `Finished`, `Failed`, `Cancelled`.
+After `Failed` with `retry=True` the call is queued again, without the workers it failed on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.nouns import ReadyCall, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A call is ready to run."""
+
+    call: ReadyCall
+
+
+@dataclass(frozen=True, slots=True)
+class FirstByte:
+    """The worker began to answer: its prefill is over."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The attempt ended with a complete reply (the engine's own errors included)."""
+
+    call_id: str
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt broke. With `retry` the core places the call anew or rejects it; without, it forgets it."""
+
+    call_id: str
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Nobody wants the call any more, queued or running."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A program is over: its placement and service may be forgotten."""
+
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker joined, came back (its cache is empty then), or changed what it serves."""
+
+    name: str
+    models: tuple[str, ...]
+    kv_capacity_tokens: int | None = None
+    fresh: bool = True
+    """Whether its cache must be taken as empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """No new calls to this worker (ejected, draining, removed). Calls in flight there end by their own events."""
+
+    name: str
+    forget_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRemoved:
+    """The worker will not come back: drop everything known of it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRead:
+    """A reading of the worker's own `/metrics`, which includes calls of other replicas."""
+
+    name: str
+    running: int
+    waiting: int
+    kv_usage: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShareGranted:
+    """This replica's leased share of the worker's token budget, 0 to 1."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementLearned:
+    """Another replica placed this program on `worker`."""
+
+    program: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: bounded delays may have run out."""
+
+
+Event = (
+    Arrived
+    | FirstByte
+    | Finished
+    | Failed
+    | Cancelled
+    | SessionEnded
+    | WorkerUp
+    | WorkerDown
+    | WorkerRemoved
+    | LoadRead
+    | ShareGranted
+    | PlacementLearned
+    | Tick
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the call to this worker now."""
+
+    call_id: str
+    worker: str
+    attempt: int
+    """1 for the first try."""
+    why: str
+    """`session`, `prefix`, `load`, `round_robin`, `only`: what decided the placement."""
+    priority: int
+    """The engine's `priority` (lower first): the call's virtual deadline in ms, comparable across replicas is
+    not promised, order within one worker is."""
+    cached_tokens: int
+    """Predicted prompt tokens already in the worker's cache."""
+
+
+class Refusal(StrEnum):
+    """Why the core will not run a call."""
+
+    QUEUE_FULL = "queue_full"
+    UNKNOWN_MODEL = "unknown_model"
+    NO_WORKER = "no_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The call will not run; it is forgotten."""
+
+    call_id: str
+    reason: Refusal
+    retry_after_s: float | None = None
+
+
+Effect = Dispatch | Reject

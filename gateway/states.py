@@ -1,0 +1,72 @@
+"""The states of a call and of an attempt, and the moves between them: one table, as in h11.
+
+A call is admitted once and ends in exactly one terminal outcome; everything that happens to it on the way is a
+move listed here. Pure.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CallState(StrEnum):
+    """Where a call is in its life."""
+
+    RECEIVED = "received"
+    PARKED = "parked"
+    READY = "ready"
+    DISPATCHED = "dispatched"
+    STREAMING = "streaming"
+    COMMITTING = "committing"
+    TERMINAL = "terminal"
+    ORPHANED = "orphaned"
+
+
+class AttemptState(StrEnum):
+    """Where one try on one worker is."""
+
+    STARTED = "started"
+    STREAMING = "streaming"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """How a call ended. Every admitted call gets exactly one."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    ENGINE_ERROR = "engine_error"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+_C = CallState
+CALL_MOVES: dict[CallState, frozenset[CallState]] = {
+    _C.RECEIVED: frozenset({_C.PARKED, _C.READY, _C.TERMINAL}),
+    _C.PARKED: frozenset({_C.READY, _C.TERMINAL}),
+    _C.READY: frozenset({_C.DISPATCHED, _C.TERMINAL}),
+    _C.DISPATCHED: frozenset({_C.STREAMING, _C.READY, _C.COMMITTING, _C.ORPHANED, _C.TERMINAL}),
+    _C.STREAMING: frozenset({_C.COMMITTING, _C.ORPHANED, _C.TERMINAL}),
+    _C.ORPHANED: frozenset({_C.DISPATCHED, _C.STREAMING, _C.COMMITTING, _C.TERMINAL}),
+    _C.COMMITTING: frozenset({_C.TERMINAL}),
+    _C.TERMINAL: frozenset(),
+}
+"""From state to the states it may move to. READY again from DISPATCHED is a retry before the first byte."""
+
+_A = AttemptState
+ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
+    _A.STARTED: frozenset({_A.STREAMING, _A.ENDED}),
+    _A.STREAMING: frozenset({_A.ENDED}),
+    _A.ENDED: frozenset(),
+}
+
+
+class IllegalMove(RuntimeError):
+    """A move the table does not allow: a bug of the gateway, never of a client or an engine."""
+
+
+def move(current: CallState, to: CallState) -> CallState:
+    """Return `to` if the table allows the move. Raises: IllegalMove."""
+    if to not in CALL_MOVES[current]:
+        raise IllegalMove(f"call may not move from {current} to {to}")
+    return to
