@@ -1,0 +1,1 @@
+"""Engines - the workers behind the gateway."""

@@ -1,0 +1,1 @@
+"""Reading what callers say about their calls."""

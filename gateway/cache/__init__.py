@@ -1,0 +1,1 @@
+"""What is cached where, without a tokenizer."""

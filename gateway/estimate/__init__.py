@@ -1,0 +1,1 @@
+"""Online estimates of tokens, lengths and times."""

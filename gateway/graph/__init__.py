@@ -1,0 +1,1 @@
+"""The program graph - nodes, edges, and how they are inferred."""

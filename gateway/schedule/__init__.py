@@ -1,0 +1,1 @@
+"""The scheduler - a pure core between events and effects."""

@@ -1,0 +1,1 @@
+"""The wire formats - bodies and event streams, as bytes."""
