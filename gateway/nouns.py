@@ -16,7 +16,8 @@ class Chain:
     """A prompt's canonical bytes hashed cumulatively: `hashes[i]` stands for everything up to boundary i.
 
     Boundaries are message ends and fixed strides inside long messages. `tokens[i]` is the estimated number of
-    prompt tokens up to boundary i (strictly increasing, same length). Empty for calls without a reusable prefix.
+    prompt tokens up to boundary i (strictly increasing, same length). Empty for calls without a reusable
+    prefix.
     """
 
     hashes: tuple[int, ...] = ()
@@ -72,7 +73,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One call as it is remembered: feeds metrics, estimators, the session view and replay. Never prompt text."""
+    """One call as it is remembered: feeds metrics, estimators, the session view and replay.
+
+    It never holds prompt text.
+    """
 
     call_id: str
     tenant: str

@@ -1,7 +1,7 @@
 """The states of a call and of an attempt, and the moves between them: one table, as in h11.
 
-A call is admitted once and ends in exactly one terminal outcome; everything that happens to it on the way is a
-move listed here. Pure.
+A call is admitted once and ends in exactly one terminal outcome; everything that happens to it on the way is
+a move listed here. Pure.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUp:
-    """A worker joined, came back (its cache is empty then), or changed what it serves."""
+    """A worker joined, came back, or changed what it serves."""
 
     name: str
     models: tuple[str, ...]

@@ -1,0 +1,137 @@
+"""One call while it is alive: what was asked, where it is, what became of it. Becomes a `Record`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.nouns import Edge, ReadyCall, Record, Usage
+from gateway.schedule.events import Dispatch
+from gateway.states import CallState, Outcome, move
+from gateway.wire.prompt import Prompt
+from gateway.wire.reply import Output
+from gateway.wire.request import Request
+from hints.model import Hint
+
+
+@dataclass(slots=True)
+class Call:
+    """The mutable life of one call. Times are seconds on the core's clock unless named `_at` (Unix)."""
+
+    call_id: str
+    tenant: str
+    request: Request
+    prompt: Prompt
+    hint: Hint
+    ready: ReadyCall
+    session: str | None
+    """The session it belongs to, hinted or inferred."""
+    inferred: bool
+    edges: tuple[Edge, ...]
+    understood: str
+    """The value of `x-workflow-hints`."""
+    notes: str
+    """The value of `x-workflow-notes`."""
+    arrived_s: float
+    arrived_at: float
+    state: CallState = CallState.RECEIVED
+    outcome: Outcome | None = None
+    status: int = 0
+    dispatch: Dispatch | None = None
+    dispatched_s: float | None = None
+    first_byte_s: float | None = None
+    done_s: float | None = None
+    usage: Usage | None = None
+    output: Output | None = None
+    task: asyncio.Task[None] | None = None
+    client_gone: bool = False
+    expired: bool = False
+    evicted: bool = False
+    """Its worker left the rotation before a byte had reached the client."""
+
+    @property
+    def attempts(self) -> int:
+        """Tries so far."""
+        return self.dispatch.attempt if self.dispatch is not None else 0
+
+    def to(self, state: CallState) -> None:
+        """Move to a state. Raises: IllegalMove."""
+        self.state = move(self.state, state)
+
+    def begin(self, dispatch: Dispatch, now_s: float) -> None:
+        """An attempt starts."""
+        self.to(CallState.DISPATCHED)
+        self.dispatch = dispatch
+        self.dispatched_s = now_s
+
+    def end(self, outcome: Outcome, status: int, now_s: float) -> None:
+        """The one outcome. A second one is ignored: the first stands."""
+        if self.state is CallState.TERMINAL:
+            return
+        self.to(CallState.TERMINAL)
+        self.outcome = outcome
+        self.status = status
+        self.done_s = now_s
+
+    def client_left(self) -> None:
+        """The client's connection is gone: whatever the call waits for, it waits no more."""
+        self.client_gone = True
+        self._interrupt()
+
+    def expire(self) -> None:
+        """The total deadline has passed."""
+        self.expired = True
+        self._interrupt()
+
+    def evict(self) -> None:
+        """The worker left the rotation; an attempt that has sent the client nothing moves elsewhere."""
+        if self.state is CallState.DISPATCHED:
+            self.evicted = True
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def queued_s(self) -> float:
+        """Seconds from arrival to the (last) dispatch."""
+        return (self.dispatched_s or self.done_s or self.arrived_s) - self.arrived_s
+
+    def record(self) -> Record:
+        """What is remembered of it, now."""
+        dispatch, hint = self.dispatch, self.hint
+        return Record(
+            call_id=self.call_id,
+            tenant=self.tenant,
+            session=self.session,
+            name=hint.name,
+            step=hint.step,
+            parent=hint.parent,
+            route=self.request.route.name,
+            model=self.ready.model,
+            state=self.state,
+            outcome=self.outcome,
+            status=self.status,
+            worker=dispatch.worker if dispatch else None,
+            why=dispatch.why if dispatch else None,
+            attempts=self.attempts,
+            arrived_at=self.arrived_at,
+            queued_s=self.queued_s(),
+            first_byte_s=self._since(self.first_byte_s),
+            done_s=self._since(self.done_s),
+            prompt_tokens_estimate=self.ready.prompt_tokens,
+            usage=self.usage,
+            cached_tokens_predicted=dispatch.cached_tokens if dispatch else 0,
+            objective=hint.objective,
+            depth=0,
+            outputs=tuple(output.name for output in hint.outputs),
+            edges=self.edges,
+        )
+
+    def _since(self, moment_s: float | None) -> float | None:
+        return None if moment_s is None else moment_s - self.arrived_s
+
+
+Resolve = Callable[[Call], None]
+"""Told of every admitted call exactly once, when it has its outcome."""

@@ -1,0 +1,210 @@
+"""Attempts: a call is placed, sent to its worker, its reply relayed, its end told to the core.
+
+Numbered as they happen: (0) the gate, for calls of a session, (1) place, (2) open: send and wait until the reply
+may go out, (3) relay, (4) settle. A failure in (2) goes back to (1) on another worker; a failure in (3) ends the
+call. However it ends, the core and `resolve` hear of it exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from engines.base import BadReply, Disconnected, EngineError, EngineTimeout, RawHeaders, Unreachable
+from gateway.call import Call, Resolve
+from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
+from gateway.fleet import Fleet, Worker
+from gateway.gate import Gate
+from gateway.loop import Loop
+from gateway.relay import AttemptLimits, OpenReply, Send, open_reply, relay_stream, relay_whole
+from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
+from gateway.states import CallState, Outcome
+from gateway.wire.headers import worker_headers
+from gateway.wire.request import upstream_body
+from gateway.wire.routes import Shape
+
+MAX_ATTEMPTS = 3
+_MOVABLE = (Unreachable, Disconnected, BadReply)
+"""Failures after which another worker may try: the client has seen nothing."""
+
+
+class Dispatcher:
+    """Runs calls to their end. `started` hears of every attempt, `resolve` once of every call."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        fleet: Fleet,
+        gate: Gate,
+        limits: AttemptLimits,
+        *,
+        total_s: float,
+        learn: bool,
+        salt: Callable[[str], str | None],
+        also_headers: frozenset[bytes],
+        started: Resolve,
+        resolve: Resolve,
+    ) -> None:
+        self.limits = limits
+        self.total_s = total_s
+        self._loop = loop
+        self._fleet = fleet
+        self._gate = gate
+        self._learn = learn
+        self._salt = salt
+        self._also_headers = also_headers
+        self._started = started
+        self._resolve = resolve
+        self._live: dict[str, Call] = {}
+
+    @property
+    def live(self) -> int:
+        """Calls admitted and not ended."""
+        return len(self._live)
+
+    def evict(self, worker: str) -> None:
+        """Move the calls of a worker that have sent their clients nothing yet."""
+        for call in list(self._live.values()):
+            if call.dispatch is not None and call.dispatch.worker == worker:
+                call.evict()
+
+    async def run(self, call: Call, client: RawHeaders, send: Send) -> None:
+        """Run one call. Raises: LoomgateError while the client has been sent nothing; CancelledError."""
+        self._live[call.call_id] = call
+        call.task = asyncio.current_task()
+        timer = asyncio.get_running_loop().call_later(self.total_s, call.expire)
+        try:
+            await self._attempts(call, client, send)
+        except LoomgateError as error:
+            call.end(Outcome.REFUSED, error.status, self._loop.clock())
+            raise
+        except asyncio.CancelledError:
+            if not self._swallows(call):
+                raise
+        finally:
+            timer.cancel()
+            call.task = None
+            del self._live[call.call_id]
+            self._settle(call)
+
+    async def _attempts(self, call: Call, client: RawHeaders, send: Send) -> None:
+        if call.session is not None:
+            await self._gate.admit(call)
+        call.to(CallState.READY)
+        dispatch = await self._loop.place(call.ready)
+        while True:
+            call.begin(dispatch, self._loop.clock())
+            self._started(call)
+            try:
+                reply = await self._open(call, dispatch, client)
+            except EngineError as error:
+                dispatch = await self._place_again(call, dispatch, error)
+            else:
+                return await self._relay(call, dispatch, reply, send)
+
+    async def _open(self, call: Call, dispatch: Dispatch, client: RawHeaders) -> OpenReply:
+        worker = self._fleet.get(dispatch.worker)
+        if worker is None:
+            raise Unreachable(f"worker {dispatch.worker} was removed")
+        body = upstream_body(call.request, self._ours(call, dispatch, worker), _takes_usage_out(call))
+        headers = worker_headers(client, call.call_id, self._also_headers)
+        try:
+            return await open_reply(worker.engine, call.request.route.target, headers, body, self.limits)
+        except asyncio.CancelledError:
+            if not call.evicted or call.client_gone or call.expired:
+                raise
+            call.evicted = False
+            _uncancel()
+            raise Disconnected(f"worker {worker.name} left the rotation") from None
+
+    async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
+        self._fleet.failed(dispatch.worker, error)
+        limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
+        if not isinstance(error, _MOVABLE) or call.attempts >= limit:
+            self._loop.feed(Failed(call.call_id, retry=False))
+            raise _fault(dispatch.worker, error) from None
+        call.to(CallState.READY)
+        try:
+            return await self._loop.place_again(call.ready)
+        except NoWorker:
+            raise _fault(dispatch.worker, error) from None
+
+    async def _relay(self, call: Call, dispatch: Dispatch, reply: OpenReply, send: Send) -> None:
+        status = reply.response.status
+        call.first_byte_s = self._loop.clock()
+        if status >= 500:
+            self._fleet.failed(dispatch.worker, None, status)
+        try:
+            if reply.streams:
+                call.to(CallState.STREAMING)
+                self._loop.feed(FirstByte(call.call_id))
+                await relay_stream(call, reply, send, self._learn, _takes_usage_out(call))
+            else:
+                await relay_whole(call, reply, send, self._learn)
+        except EngineError as error:
+            self._fleet.failed(dispatch.worker, error)
+            call.end(Outcome.FAILED, status, self._loop.clock())
+            return
+        if status < 500:
+            self._fleet.succeeded(dispatch.worker)
+        call.end(Outcome.DONE if status < 400 else Outcome.ENGINE_ERROR, status, self._loop.clock())
+
+    def _swallows(self, call: Call) -> bool:
+        """Whether a cancellation was the call's own (its client left, its time is up) and ends here.
+
+        Raises: WorkerTimeout when the total deadline has passed.
+        """
+        now_s = self._loop.clock()
+        if call.client_gone:
+            call.end(Outcome.CANCELLED, 499, now_s)
+        elif call.expired:
+            call.end(Outcome.FAILED, 504, now_s)
+        else:
+            call.end(Outcome.CANCELLED, 503, now_s)
+            return False
+        _uncancel()
+        if call.expired and not call.client_gone:
+            raise WorkerTimeout(f"No complete reply within {self.total_s:g} s.", code="total_timeout")
+        return True
+
+    def _settle(self, call: Call) -> None:
+        if call.outcome is Outcome.DONE or call.outcome is Outcome.ENGINE_ERROR:
+            self._loop.feed(Finished(call.call_id, call.usage))
+        else:
+            self._loop.feed(Cancelled(call.call_id))
+        call.end(Outcome.FAILED, 500, self._loop.clock())
+        self._resolve(call)
+
+    def _ours(self, call: Call, dispatch: Dispatch, worker: Worker) -> dict[str, Any]:
+        """The body fields the gateway sets, as far as this worker takes them."""
+        takes = worker.info.capabilities
+        ours: dict[str, Any] = {}
+        if not call.request.route.generates:
+            return ours
+        if takes.priority:
+            ours["priority"] = dispatch.priority
+        if takes.session_id and call.request.route.shape in (Shape.CHAT, Shape.COMPLETION):
+            ours["session_id"] = call.call_id
+        salt = self._salt(call.tenant) if takes.cache_salt else None
+        if salt is not None:
+            ours["cache_salt"] = salt
+        return ours
+
+
+def _takes_usage_out(call: Call) -> bool:
+    """Whether usage is asked for on the gateway's own account, so that its event is taken out again."""
+    request = call.request
+    return request.stream and request.route.shape in (Shape.CHAT, Shape.COMPLETION) and not request.wants_usage
+
+
+def _fault(worker: str, error: EngineError) -> EngineFault:
+    if isinstance(error, EngineTimeout):
+        return WorkerTimeout(f"Worker {worker} did not answer in time: {error}")
+    return WorkerFailed(f"Worker {worker} failed and no other could take over: {error}")
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

@@ -1,0 +1,200 @@
+"""The workers: who is in rotation, and why not. Health is active (a route) and by outcome (calls that break).
+
+UP --(a connection fails, or too many outcomes or health checks do)--> EJECTED --(a probe succeeds)--> UP.
+The half-open step is the probe: a call of our own proves the worker, never a client's. Each worker has one
+watching task, owned here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engines.base import Engine, EngineError, Unreachable, WorkerInfo, WorkerLoad
+from gateway.schedule.events import Event, LoadRead, WorkerDown, WorkerRemoved, WorkerUp
+
+WATCH_EVERY_S = 1.0
+PROBE_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+OUTCOMES_TO_EJECT = 3
+"""Broken calls, or failed health checks, in a row. A refused connection ejects at once."""
+UNKNOWN = WorkerInfo(models=())
+log = logging.getLogger(__name__)
+
+
+class WorkerState(StrEnum):
+    """Whether a worker gets calls."""
+
+    PROBING = "probing"
+    UP = "up"
+    EJECTED = "ejected"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker as the gateway knows it. Mutated by `Fleet` only."""
+
+    name: str
+    url: str
+    engine: Engine
+    state: WorkerState = WorkerState.PROBING
+    info: WorkerInfo = UNKNOWN
+    load: WorkerLoad | None = None
+    failures: int = 0
+    ejections: int = 0
+    last_error: str | None = None
+    task: asyncio.Task[None] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Fleet:
+    """All workers by name. `feed` takes the scheduler's events, `on_eject` is told whose calls must move."""
+
+    def __init__(self, feed: Callable[[Event], None], on_eject: Callable[[str], None]) -> None:
+        self._feed = feed
+        self._on_eject = on_eject
+        self._workers: dict[str, Worker] = {}
+        self._pace = random.Random()
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
+
+    def __getitem__(self, name: str) -> Worker:
+        return self._workers[name]
+
+    def get(self, name: str) -> Worker | None:
+        """The worker of that name, if there is one."""
+        return self._workers.get(name)
+
+    def in_rotation(self) -> int:
+        """How many workers get calls."""
+        return sum(worker.state is WorkerState.UP for worker in self._workers.values())
+
+    def add(self, name: str, url: str, engine: Engine) -> Worker:
+        """Watch a new worker; it gets calls once a probe succeeds. Raises: ValueError if the name is in use."""
+        if name in self._workers:
+            raise ValueError(f"a worker named {name!r} exists already")
+        worker = Worker(name, url, engine)
+        self._workers[name] = worker
+        worker.task = asyncio.create_task(self._watch(worker), name=f"watch {name}")
+        return worker
+
+    def drain(self, name: str) -> None:
+        """No new calls for this worker; those in flight end by themselves. Raises: KeyError."""
+        worker = self._workers[name]
+        worker.state = WorkerState.DRAINING
+        self._feed(WorkerDown(name))
+
+    async def remove(self, name: str) -> None:
+        """Forget a worker; its calls in flight are aborted or moved. Raises: KeyError."""
+        worker = self._workers.pop(name)
+        self._feed(WorkerRemoved(name))
+        self._on_eject(name)
+        await _stop(worker)
+
+    async def close(self) -> None:
+        """Stop watching everything and close all connections."""
+        workers = list(self._workers.values())
+        self._workers.clear()
+        await asyncio.gather(*(_stop(worker) for worker in workers))
+
+    def succeeded(self, name: str) -> None:
+        """A call on this worker came back."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.failures = 0
+
+    def failed(self, name: str, error: EngineError | None, status: int = 0) -> None:
+        """A call on this worker broke: `error`, or a reply with a 5xx `status`."""
+        worker = self._workers.get(name)
+        if worker is None:
+            return
+        worker.failures += 1
+        reason = f"{type(error).__name__}: {error}" if error is not None else f"status {status}"
+        if isinstance(error, Unreachable) or worker.failures >= OUTCOMES_TO_EJECT:
+            self._eject(worker, reason)
+        worker.wake.set()
+
+    def _eject(self, worker: Worker, reason: str) -> None:
+        if worker.state is not WorkerState.UP:
+            return
+        worker.state = WorkerState.EJECTED
+        worker.ejections += 1
+        worker.last_error = reason
+        log.warning("worker_ejected", extra={"worker": worker.name, "reason": reason})
+        self._feed(WorkerDown(worker.name))
+        self._on_eject(worker.name)
+
+    async def _watch(self, worker: Worker) -> None:
+        while True:
+            if worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
+                await self._probe_until_up(worker)
+            await self._pause(worker, WATCH_EVERY_S)
+            await self._check(worker)
+
+    async def _probe_until_up(self, worker: Worker) -> None:
+        tries = 0
+        while worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
+            try:
+                info = await worker.engine.probe()
+            except EngineError as error:
+                worker.last_error = f"{type(error).__name__}: {error}"
+                await self._pause(worker, PROBE_BACKOFF_S[min(tries, len(PROBE_BACKOFF_S) - 1)])
+                tries += 1
+            else:
+                self._take_back(worker, info)
+
+    def _take_back(self, worker: Worker, info: WorkerInfo) -> None:
+        if worker.state is WorkerState.DRAINING or self._workers.get(worker.name) is not worker:
+            return
+        fresh = worker.load is None or worker.state is WorkerState.PROBING or _restarted(worker.last_error)
+        worker.info = info
+        worker.failures = 0
+        worker.last_error = None
+        worker.state = WorkerState.UP
+        log.info("worker_up", extra={"worker": worker.name, "models": ",".join(info.models)})
+        self._feed(WorkerUp(worker.name, info.models, info.kv_capacity_tokens, fresh=fresh))
+
+    async def _check(self, worker: Worker) -> None:
+        if not await worker.engine.healthy():
+            worker.failures += 1
+            if worker.failures >= OUTCOMES_TO_EJECT - 1:
+                self._eject(worker, "health check failed")
+            return
+        if worker.state is WorkerState.UP:
+            with contextlib.suppress(EngineError):
+                await self._read_load(worker)
+
+    async def _read_load(self, worker: Worker) -> None:
+        load = await worker.engine.load()
+        if load is None:
+            return
+        previous, worker.load = worker.load, load
+        if previous is not None and load.prefix_queries_tokens < previous.prefix_queries_tokens:
+            info = worker.info
+            self._feed(WorkerUp(worker.name, info.models, info.kv_capacity_tokens, fresh=True))
+        self._feed(LoadRead(worker.name, load.running, load.waiting, load.kv_usage))
+
+    async def _pause(self, worker: Worker, seconds: float) -> None:
+        """Wait, with some jitter; a broken call ends the wait early."""
+        worker.wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.wake.wait(), seconds * self._pace.uniform(0.8, 1.2))
+
+
+def _restarted(last_error: str | None) -> bool:
+    """Whether the failure that took the worker out means that its process, and so its cache, is gone."""
+    return last_error is not None and last_error.startswith(("Unreachable", "Disconnected"))
+
+
+async def _stop(worker: Worker) -> None:
+    if worker.task is not None:
+        worker.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker.task
+    await worker.engine.close()

@@ -1,0 +1,85 @@
+"""What a call needs of the store before it may run: its data hints checked, its session's placement recalled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.call import Call
+from gateway.errors import StoreUnavailable, Unsupported
+from gateway.nouns import Record
+from gateway.schedule.events import Event, PlacementLearned
+from hints.model import Mode
+
+
+class SessionStore(Protocol):
+    """The part of the store that the gate asks. Everything raises StoreUnavailable within the store's deadline."""
+
+    async def declare(self, tenant: str, session: str, record: Record) -> None:
+        """Write the call and its outputs down before it runs."""
+
+    async def finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
+        """Which of these steps of the session have ended well."""
+
+    async def placement(self, tenant: str, session: str) -> str | None:
+        """The worker that holds the session's context."""
+
+
+class Gate:
+    """Between intake and dispatch, for calls that belong to a session."""
+
+    def __init__(
+        self, store: SessionStore, feed: Callable[[Event], None], placed: Callable[[str], str | None]
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._placed = placed
+
+    async def admit(self, call: Call) -> None:
+        """Let a call of a session run, or say why it cannot. Raises: Unsupported, StoreUnavailable."""
+        if call.hint.has_data:
+            await self._check_data(call)
+        await self._recall_placement(call)
+
+    async def _check_data(self, call: Call) -> None:
+        hint = call.hint
+        if hint.inputs:
+            raise Unsupported(
+                f"Nobody can give {', '.join(hint.inputs)} a value: this version does not fill in variables. "
+                "Put the text into the prompt, and leave x-workflow-inputs out.",
+                code="unresolved_inputs",
+                param="inputs",
+            )
+        if hint.mode is Mode.DEFERRED:
+            raise Unsupported(
+                "Deferred calls are not in this version: leave x-workflow-mode out and wait for the reply.",
+                code="deferred_unsupported",
+                param="mode",
+            )
+        session = hint.session or ""
+        if hint.after:
+            await self._check_order(call, session, hint.after)
+        await self._store.declare(call.tenant, session, call.record())
+
+    async def _check_order(self, call: Call, session: str, after: tuple[str, ...]) -> None:
+        ended = await self._store.finished_steps(call.tenant, session, after)
+        missing = [name for name in after if not ended.get(name)]
+        if missing:
+            raise Unsupported(
+                f"{', '.join(missing)} has not ended in this session, and this version does not make calls wait "
+                "for each other: send this call when it has.",
+                code="unfinished_after",
+                param="after",
+            )
+
+    async def _recall_placement(self, call: Call) -> None:
+        """Learn where another replica placed the session, if this one does not know. Never fails the call."""
+        program = call.ready.program
+        if program is None or call.inferred or call.session is None or self._placed(program) is not None:
+            return
+        try:
+            worker = await self._store.placement(call.tenant, call.session)
+        except StoreUnavailable:
+            return
+        if worker is not None:
+            self._feed(PlacementLearned(program, worker))

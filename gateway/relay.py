@@ -1,0 +1,121 @@
+"""A worker's reply on its way to the client: opened while it can still be moved, then relayed byte by byte."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engines.base import Engine, EngineError, RawHeaders, Response
+from gateway.call import Call
+from gateway.errors import Dialect, WorkerFailed, error_body
+from gateway.wire.headers import client_headers, is_event_stream, latin1
+from gateway.wire.reply import StreamedOutput, parse_reply, read_usage, reply_output, reply_usage
+from gateway.wire.sse import UsageTap
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """Deadlines of one attempt, and the longest reply that is held in memory."""
+
+    first_byte_s: float = 600.0
+    idle_s: float = 120.0
+    reply_bytes: int = 64 << 20
+
+
+@dataclass(slots=True)
+class OpenReply:
+    """A reply that will go to the client. `body` is all of it, or the first piece of a stream."""
+
+    response: Response
+    body: bytes
+    streams: bool
+
+
+async def open_reply(
+    engine: Engine, target: str, headers: RawHeaders, body: bytes, limits: AttemptLimits
+) -> OpenReply:
+    """Send one attempt and wait until its reply may go out: the first piece of a stream, all of anything else.
+
+    Raises: EngineError; nothing has reached the client then, and the connection is closed.
+    """
+    response = await engine.send(
+        "POST", target, headers, body, first_byte_s=limits.first_byte_s, idle_s=limits.idle_s
+    )
+    try:
+        if is_event_stream(response.headers):
+            return OpenReply(response, await response.read(), streams=True)
+        return OpenReply(response, await response.read_all(limits.reply_bytes), streams=False)
+    except BaseException:
+        response.abort()
+        raise
+
+
+async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool) -> None:
+    """Pass an unstreamed reply on, and note its usage and output."""
+    if reply.response.status == 200:
+        message = parse_reply(reply.body)
+        if message is not None:
+            call.usage = reply_usage(message)
+            call.output = reply_output(message) if learn else None
+    headers = [*client_headers(reply.response.headers), (b"content-length", b"%d" % len(reply.body))]
+    await _start(call, reply, headers, send)
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool) -> None:
+    """Pass a stream on as it comes. If it breaks, its last event tells the client so.
+
+    Raises: EngineError, after the client has been told.
+    """
+    response = reply.response
+    tap = UsageTap(take_usage_out)
+    said = StreamedOutput() if learn else None
+    await _start(call, reply, client_headers(response.headers), send)
+    try:
+        piece = reply.body
+        while piece:
+            if said is not None:
+                said.feed(piece)
+            out = tap.feed(piece)
+            if out:
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+            piece = await response.read()
+    except EngineError as error:
+        await send({"type": "http.response.body", "body": tap.end() + broken_event(call, error)})
+        raise
+    finally:
+        response.abort()
+        call.usage = read_usage(tap.usage)
+    call.output = said.output() if said is not None else None
+    await send({"type": "http.response.body", "body": tap.end()})
+
+
+def broken_event(call: Call, error: EngineError) -> bytes:
+    """The event that ends a stream whose worker failed; the OpenAI SDK raises it as an error."""
+    dialect = call.request.route.dialect
+    body = error_body(WorkerFailed(f"The worker failed during the stream: {error}"), dialect)
+    name = b"event: error\n" if dialect is Dialect.ANTHROPIC else b""
+    return b"%bdata: %b\n\n" % (name, body)
+
+
+async def _start(call: Call, reply: OpenReply, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+    headers.extend(workflow_headers(call))
+    await send({"type": "http.response.start", "status": reply.response.status, "headers": headers})
+
+
+def workflow_headers(call: Call) -> list[tuple[bytes, bytes]]:
+    """What the gateway tells the client of its call, on replies and errors alike."""
+    headers = [(b"x-workflow-call", call.call_id.encode())]
+    if call.dispatch is not None:
+        headers.append((b"x-workflow-worker", latin1(call.dispatch.worker)))
+        headers.append((b"x-workflow-queue-ms", b"%d" % round(call.queued_s() * 1000)))
+    if call.session is not None:
+        headers.append((b"x-workflow-session", latin1(call.session)))
+    if call.understood:
+        headers.append((b"x-workflow-hints", latin1(call.understood)))
+    if call.notes:
+        headers.append((b"x-workflow-notes", latin1(call.notes)))
+    return headers
