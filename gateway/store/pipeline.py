@@ -1,0 +1,293 @@
+"""Requests to the store: batched, bounded in number and in time.
+
+Life of a request: (1) `run` puts it in the queue and hands back a future; (2) one task takes everything queued, as
+one batch, as soon as the batch before it is answered; (3) the replies settle the futures. A request whose deadline
+passes is settled by a timer wherever it is, so a frozen server delays nobody longer; a batch that fails or runs out
+of time costs its connection. After several failures in a row the breaker opens: requests fail at once and only the
+task's own probe goes out, until the server answers again. A request is sent at most once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from gateway.errors import StoreUnavailable
+from gateway.store.breaker import Breaker
+from gateway.store.client import Command, Link, LinkError
+from gateway.store.keys import PROBE_KEY
+from gateway.store.scripts import Arg, Reply, Script
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 1.0
+_DROP_S = 0.1
+"""How long closing a broken connection may take."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the pipeline did since the start. Plain numbers, for the metrics page."""
+
+    ops: int = 0
+    """Requests answered by the server, error replies included."""
+    failures: int = 0
+    """Requests that got no answer in time, or none at all."""
+    refused: int = 0
+    """Requests refused at once: breaker open, queue full, closing."""
+    batches: int = 0
+    breaker_opened: int = 0
+    last_latency_s: float = 0.0
+    """Of the last batch."""
+
+
+class _Request:
+    __slots__ = ("args", "deadline_s", "future", "keys", "script", "with_source")
+
+    def __init__(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Arg],
+        future: asyncio.Future[Reply],
+        deadline_s: float,
+    ) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+        self.future = future
+        self.deadline_s = deadline_s
+        self.with_source = False
+
+    def command(self) -> Command:
+        if self.with_source:
+            return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+
+class Pipeline:
+    """The only sender to one Redis. Made and used within one event loop."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        name: str,
+        deadline_s: float,
+        on_up: Callable[[], Awaitable[None]],
+        queue_limit: int = 10_000,
+        batch_limit: int = 256,
+        heartbeat_s: float = 1.0,
+    ) -> None:
+        """`name` is the store as errors may show it; `on_up` is awaited, within a deadline, at each recovery."""
+        self.counters = Counters()
+        self.up = False
+        self._link = link
+        self._name = name
+        self._deadline_s = deadline_s
+        self._on_up = on_up
+        self._queue_limit = queue_limit
+        self._batch_limit = batch_limit
+        self._heartbeat_s = heartbeat_s
+        self._breaker = Breaker()
+        self._queue: deque[_Request] = deque()
+        self._in_flight: Sequence[_Request] = ()
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether requests fail at once."""
+        return self._breaker.is_open
+
+    async def start(self) -> None:
+        """Try the server once, within the deadline, and begin; a server that is down is probed from now on."""
+        if not await self._probe():
+            self._breaker.trip(self._loop.time())
+        self._task = asyncio.create_task(self._pump(), name="store-pipeline")
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Reply]:
+        """Queue one script. The future ends within the deadline, with the reply or StoreUnavailable."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        refusal = self._refusal()
+        if refusal is not None:
+            self.counters.refused += 1
+            future.set_exception(refusal)
+            return future
+        request = _Request(script, keys, args, future, self._loop.time() + self._deadline_s)
+        self._queue.append(request)
+        if self._timer is None:
+            self._timer = self._loop.call_at(request.deadline_s, self._expire)
+        self._wake.set()
+        return future
+
+    async def close(self) -> None:
+        """Let what is queued finish, within one deadline, then close the connections."""
+        self._closing = True
+        waiting = [r.future for r in chain(self._in_flight, self._queue) if not r.future.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._deadline_s)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fail(chain(self._in_flight, self._queue), "is closing")
+        self._queue.clear()
+        await self._bounded(self._link.close())
+
+    def _refusal(self) -> StoreUnavailable | None:
+        if self._closing:
+            return self._unavailable("is closing")
+        if self._breaker.is_open:
+            return self._unavailable("does not answer")
+        if len(self._queue) >= self._queue_limit:
+            return self._unavailable(f"has {self._queue_limit} requests waiting already")
+        return None
+
+    def _unavailable(self, what: str, code: str | None = None) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The store ({self._name}) {what}. Calls that need no store go on; for this one bring the Redis "
+            "back, then retry.",
+            code=code,
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+    async def _pump(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except Exception:
+                log.exception("store.pipeline_error")
+                self._fail(self._in_flight, "hit an internal error")
+                self._in_flight = ()
+
+    async def _turn(self) -> None:
+        if self._breaker.is_open:
+            await asyncio.sleep(max(0.0, self._breaker.retry_at_s - self._loop.time()))
+            await self._probe()
+        elif not self._queue:
+            await self._wait_for_work()
+        else:
+            await self._send(self._take())
+
+    async def _wait_for_work(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(self._heartbeat_s):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._probe()
+
+    def _take(self) -> list[_Request]:
+        queue = self._queue
+        taken = [queue.popleft() for _ in range(min(len(queue), self._batch_limit))]
+        return [request for request in taken if not request.future.done()]
+
+    async def _send(self, batch: list[_Request]) -> None:
+        if not batch:
+            return
+        self._in_flight = batch
+        began_s = self._loop.time()
+        try:
+            async with asyncio.timeout_at(batch[-1].deadline_s):
+                replies = await self._link.execute([request.command() for request in batch])
+        except TimeoutError:
+            await self._lost(f"did not answer within {self._deadline_s * 1000:.0f} ms")
+        except LinkError as error:
+            await self._lost(f"cannot be reached ({type(error).__name__})")
+        else:
+            self._breaker.succeeded()
+            self.counters.batches += 1
+            self.counters.last_latency_s = self._loop.time() - began_s
+            self._settle(batch, replies)
+        self._in_flight = ()
+
+    def _settle(self, batch: list[_Request], replies: Sequence[object]) -> None:
+        again: list[_Request] = []
+        for request, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, NoScriptError) and not request.with_source:
+                request.with_source = True
+                again.append(request)
+                continue
+            self.counters.ops += 1
+            if request.future.done():
+                continue
+            if isinstance(reply, Exception):
+                request.future.set_exception(self._refused_by_server(request, reply))
+            else:
+                request.future.set_result(reply)  # type: ignore[arg-type]
+        self._queue.extendleft(reversed(again))
+
+    def _refused_by_server(self, request: _Request, reply: Exception) -> StoreUnavailable:
+        if isinstance(reply, ResponseError) and str(reply).startswith("LGSCHEMA"):
+            return self._unavailable(f"holds data of another gateway version ({str(reply)[9:]})", "store_schema")
+        log.warning("store.refused script=%s error=%s", request.script.name, reply)
+        return self._unavailable(f"refused {request.script.name} ({str(reply).partition(' ')[0]})")
+
+    async def _lost(self, why: str) -> None:
+        self._breaker.failed(self._loop.time())
+        self._fail(self._in_flight, why)
+        if self._breaker.is_open:
+            self._went_down(why)
+            self._fail(self._queue, why)
+            self._queue.clear()
+        await self._bounded(self._link.drop())
+
+    def _went_down(self, why: str) -> None:
+        if self.up:
+            log.warning("store.down store=%s why=%s", self._name, why)
+            self.counters.breaker_opened += 1
+        self.up = False
+
+    def _fail(self, requests: Sequence[_Request] | deque[_Request] | chain[_Request], why: str) -> None:
+        for request in requests:
+            if not request.future.done():
+                self.counters.failures += 1
+                request.future.set_exception(self._unavailable(why))
+
+    def _expire(self) -> None:
+        """Settle the requests whose time is over; they stand in order of their deadlines."""
+        self._timer = None
+        now_s = self._loop.time()
+        for request in chain(self._in_flight, self._queue):
+            if request.future.done():
+                continue
+            if request.deadline_s > now_s:
+                self._timer = self._loop.call_at(request.deadline_s, self._expire)
+                return
+            self._fail((request,), f"did not answer within {self._deadline_s * 1000:.0f} ms")
+
+    async def _probe(self) -> bool:
+        """Read a key that is never there; on recovery tell the owner."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._link.execute([("EXISTS", PROBE_KEY)])
+            if not self.up:
+                async with asyncio.timeout(self._deadline_s):
+                    await self._on_up()
+        except LinkError as error:
+            await self._lost(f"cannot be reached ({type(error).__name__})")
+            return False
+        self._breaker.succeeded()
+        if not self.up:
+            log.info("store.up store=%s", self._name)
+        self.up = True
+        return True
+
+    async def _bounded(self, closing: Awaitable[None]) -> None:
+        """Connections are closed within a bound, and a broken one cannot break us."""
+        try:
+            async with asyncio.timeout(_DROP_S):
+                await closing
+        except LinkError as error:
+            log.debug("store.close_failed error=%s", type(error).__name__)

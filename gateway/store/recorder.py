@@ -1,0 +1,181 @@
+"""Call records, written behind: the hot path never waits for the store.
+
+`write` puts a record in a bounded buffer, where a later record of the same call replaces the earlier one, so a
+call that ends within one flush costs one write. One task flushes: a script call per session and one per tenant.
+While the store is down the buffer keeps the newest records and counts the ones it had to drop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+from gateway.errors import StoreUnavailable
+from gateway.nouns import Record
+from gateway.store import scripts
+from gateway.store.keys import Bounds, session_keys
+from gateway.store.records import ended_at, stored_call
+from gateway.store.scripts import Runner
+
+log = logging.getLogger(__name__)
+
+_Key: TypeAlias = tuple[str, str, str]
+_BATCH = 512
+"""Records taken from the buffer at a time."""
+_PAUSE_S = 0.5
+"""Between flushes while the store is down."""
+
+
+@dataclass(slots=True)
+class RecorderCounters:
+    """What became of the records since the start."""
+
+    written: int = 0
+    merged: int = 0
+    """Replaced in the buffer by a later record of the same call."""
+    dropped: int = 0
+    """Lost because the buffer was full, or unwritten when the recorder closed."""
+    nodes_dropped: int = 0
+    """Old calls pushed out of sessions over their bound."""
+    failed_flushes: int = 0
+
+
+class Recorder:
+    """Owns the buffer and its one flushing task."""
+
+    def __init__(
+        self,
+        store: Runner,
+        bounds: Bounds | None = None,
+        *,
+        buffer_limit: int = 20_000,
+        interval_s: float = 0.005,
+    ) -> None:
+        self.counters = RecorderCounters()
+        self._store = store
+        self._bounds = bounds or Bounds()
+        self._buffer_limit = buffer_limit
+        self._interval_s = interval_s
+        self._buffer: dict[_Key, Record] = {}
+        self._wake = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Records not written yet."""
+        return len(self._buffer)
+
+    def start(self) -> None:
+        """Begin flushing."""
+        self._task = asyncio.create_task(self._flush_forever(), name="store-recorder")
+
+    def write(self, record: Record) -> None:
+        """Remember a call's newest state. A call of no session is not written at all."""
+        if record.session is None:
+            return
+        buffer = self._buffer
+        key = (record.tenant, record.session, record.call_id)
+        if key in buffer:
+            self.counters.merged += 1
+        elif len(buffer) >= self._buffer_limit:
+            del buffer[next(iter(buffer))]
+            self.counters.dropped += 1
+        buffer[key] = record
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Write what is buffered now. Raises: StoreUnavailable; the records stay buffered then."""
+        async with self._flushing:
+            for _ in range(-(-len(self._buffer) // _BATCH)):
+                await self._flush_batch()
+
+    async def close(self, deadline_s: float = 1.0) -> None:
+        """Flush within the deadline and stop; what cannot be written is counted as dropped."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.flush()
+        except (StoreUnavailable, TimeoutError):
+            log.warning("recorder.unwritten records=%d", len(self._buffer))
+        self.counters.dropped += len(self._buffer)
+        self._buffer.clear()
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self.flush()
+            except StoreUnavailable:
+                await self._pause()
+            except Exception:
+                log.exception("recorder.flush_error")
+                await self._pause()
+
+    async def _pause(self) -> None:
+        self.counters.failed_flushes += 1
+        self._wake.set()
+        await asyncio.sleep(_PAUSE_S)
+
+    async def _flush_batch(self) -> None:
+        taken = {key: self._buffer[key] for key in islice(self._buffer, _BATCH)}
+        for key in taken:
+            del self._buffer[key]
+        try:
+            await self._write(taken)
+        except BaseException:
+            self._put_back(taken)
+            raise
+
+    def _put_back(self, taken: dict[_Key, Record]) -> None:
+        """Unwritten records are the oldest again, unless a newer one of the same call came meanwhile."""
+        merged = {**taken, **self._buffer}
+        over = max(0, len(merged) - self._buffer_limit)
+        self.counters.dropped += over
+        self._buffer = dict(islice(merged.items(), over, None))
+
+    async def _write(self, taken: dict[_Key, Record]) -> None:
+        by_session: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        touched: dict[str, dict[str, float]] = defaultdict(dict)
+        for (tenant, session, _), record in taken.items():
+            by_session[tenant, session].append(record)
+            touched[tenant][session] = max(ended_at(record), touched[tenant].get(session, 0.0))
+        sessions = [
+            self._write_session(tenant, session, records, touched[tenant][session])
+            for (tenant, session), records in by_session.items()
+        ]
+        index = [self._touch(tenant, sessions) for tenant, sessions in touched.items()]
+        _raise_first(await asyncio.gather(*sessions, *index, return_exceptions=True))
+        self.counters.written += len(taken)
+
+    async def _write_session(self, tenant: str, session: str, records: list[Record], touched_at: float) -> None:
+        self.counters.nodes_dropped += await scripts.write_calls(
+            self._store,
+            session_keys(tenant, session),
+            map(stored_call, sorted(records, key=_arrival)),
+            name=records[-1].name,
+            touched_at=touched_at,
+            bounds=self._bounds,
+        )
+
+    async def _touch(self, tenant: str, sessions: dict[str, float]) -> None:
+        await scripts.touch_sessions(self._store, tenant, sessions, bounds=self._bounds)
+
+
+def _arrival(record: Record) -> float:
+    return record.arrived_at
+
+
+def _raise_first(results: Iterable[object]) -> None:
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,171 @@
+"""The Lua scripts: one atomic step each, as typed functions.
+
+A script is named by its SHA on the wire; its source travels only when the server does not know it yet. Every script
+refuses a caller or a stored value of another schema version. All keys of one call share a hash slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Protocol, TypeAlias, cast
+
+from gateway.store.keys import SCHEMA, Bounds, SessionKeys, index_key, lease_key
+
+Arg: TypeAlias = str | bytes | int | float
+Reply: TypeAlias = "int | bytes | list[Reply] | None"
+
+SHARE_UNITS = 1_000_000
+"""Shares and demands travel as whole millionths of a budget, so that sums are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua script, with the preamble in front."""
+
+    name: str
+    source: bytes
+    sha: str
+
+
+class Runner(Protocol):
+    """What the functions here need of the store."""
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[Reply]:
+        """Run one script. Raises: StoreUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """One call as `write_calls` takes it."""
+
+    call_id: str
+    arrived_at: float
+    ended: bool
+    names: tuple[str, ...]
+    """Its step and the variables it produces: what others may wait for."""
+    payload: bytes
+
+
+def _load(name: str) -> Script:
+    folder = resources.files("gateway.store") / "lua"
+    source = (folder / "preamble.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+
+
+WRITE_CALLS = _load("write_calls")
+TOUCH_SESSIONS = _load("touch_sessions")
+LIST_SESSIONS = _load("list_sessions")
+SUMMARISE = _load("summarise")
+VIEW = _load("view")
+FINISHED = _load("finished")
+END_SESSION = _load("end_session")
+PLACEMENT = _load("placement")
+CLAIM_PLACEMENT = _load("claim_placement")
+RENEW_LEASES = _load("renew_leases")
+RELEASE_LEASES = _load("release_leases")
+
+
+async def write_calls(
+    store: Runner,
+    keys: SessionKeys,
+    calls: Iterable[StoredCall],
+    *,
+    name: str | None,
+    touched_at: float,
+    bounds: Bounds,
+) -> int:
+    """Write calls of one session, in order of arrival; the number of old ones dropped for them."""
+    args: list[Arg] = [SCHEMA, bounds.session_ttl_s, bounds.nodes_per_session, bounds.open_call_s]
+    args += (name or "", touched_at)
+    for call in calls:
+        args += (call.call_id, call.arrived_at, int(call.ended), "\n".join(call.names), call.payload)
+    reply = await store.run(WRITE_CALLS, (keys.meta, keys.nodes, keys.order, keys.open, keys.done), args)
+    return cast(int, reply)
+
+
+async def touch_sessions(store: Runner, tenant: str, touched_at: Mapping[str, float], *, bounds: Bounds) -> int:
+    """Note when each of a tenant's sessions was last used; the number of sessions listed now."""
+    args: list[Arg] = [SCHEMA, bounds.session_ttl_s, bounds.sessions_per_tenant]
+    for session, at in touched_at.items():
+        args += (at, session)
+    return cast(int, await store.run(TOUCH_SESSIONS, (index_key(tenant),), args))
+
+
+async def list_sessions(
+    store: Runner, tenant: str, *, limit: int, oldest_at: float, after: tuple[str, str] | None
+) -> list[tuple[str, str]]:
+    """A tenant's sessions as (touched_at, session), recent first; `after` is the last row seen."""
+    from_at, session = after or ("+inf", "")
+    args = (SCHEMA, limit, oldest_at, from_at, session)
+    reply = cast("list[bytes]", await store.run(LIST_SESSIONS, (index_key(tenant),), args))
+    texts = [item.decode() for item in reply]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+async def summarise(store: Runner, keys: SessionKeys) -> tuple[dict[str, str], int] | None:
+    """The fields of a session's meta and how many calls are kept."""
+    reply = await store.run(SUMMARISE, (keys.meta, keys.order), (SCHEMA,))
+    if reply is None:
+        return None
+    fields, calls = cast("tuple[list[bytes], int]", reply)
+    return _fields(fields), calls
+
+
+async def view(store: Runner, keys: SessionKeys) -> tuple[dict[str, str], list[bytes], str | None] | None:
+    """The fields of a session's meta, its stored calls in no order, and the worker that holds its context."""
+    reply = await store.run(VIEW, (keys.meta, keys.nodes, keys.place), (SCHEMA,))
+    if reply is None:
+        return None
+    fields, payloads, place = cast("tuple[list[bytes], list[bytes], bytes | None]", reply)
+    return _fields(fields), payloads, None if place is None else place.decode().partition("|")[2]
+
+
+async def finished(store: Runner, keys: SessionKeys, names: Sequence[str], *, oldest_at: float) -> list[bool]:
+    """Whether each step or variable is finished. Calls still open that arrived before `oldest_at` are dead."""
+    reply = await store.run(FINISHED, (keys.meta, keys.open, keys.done), (SCHEMA, oldest_at, *names))
+    return [bool(item) for item in cast("list[int]", reply)]
+
+
+async def end_session(store: Runner, keys: SessionKeys, *, ended_at: float) -> bool:
+    """Mark a session as ended and forget its placement; False if it is unknown."""
+    return bool(await store.run(END_SESSION, (keys.meta, keys.place), (SCHEMA, ended_at)))
+
+
+async def placement(store: Runner, keys: SessionKeys, *, ttl_s: int) -> str | None:
+    """The worker that holds a session's context."""
+    return _text(await store.run(PLACEMENT, (keys.place,), (SCHEMA, ttl_s)))
+
+
+async def claim_placement(
+    store: Runner, keys: SessionKeys, worker: str, *, replaces: str | None, ttl_s: int
+) -> str:
+    """Place a session unless another replica was first; the worker that holds it now."""
+    args = (SCHEMA, ttl_s, worker, replaces or "")
+    return cast(bytes, await store.run(CLAIM_PLACEMENT, (keys.place,), args)).decode()
+
+
+async def renew_leases(
+    store: Runner, replica: str, demands: Mapping[str, float], *, ttl_ms: int
+) -> dict[str, float]:
+    """Renew a replica's shares; `demands` are parts of each worker's budget, the reply shares from 0 to 1."""
+    units = [min(SHARE_UNITS, max(0, round(demand * SHARE_UNITS))) for demand in demands.values()]
+    keys = [lease_key(worker) for worker in demands]
+    reply = cast("list[int]", await store.run(RENEW_LEASES, keys, (SCHEMA, replica, ttl_ms, *units)))
+    return {worker: share / SHARE_UNITS for worker, share in zip(demands, reply, strict=True)}
+
+
+async def release_leases(store: Runner, replica: str, workers: Sequence[str]) -> None:
+    """Give a replica's shares back."""
+    await store.run(RELEASE_LEASES, [lease_key(worker) for worker in workers], (SCHEMA, replica))
+
+
+def _fields(flat: list[bytes]) -> dict[str, str]:
+    texts = [item.decode() for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _text(reply: Reply) -> str | None:
+    return None if reply is None else cast(bytes, reply).decode()
