@@ -70,11 +70,11 @@ class Cycle(RequestResponseCycle):
             self.transport.abort()
             raise
         except Exception:
-            logger.exception("http.application_failed")
+            logger.exception("application_failed")
             await self._fail()
         else:
             if not self.response_complete and not self.disconnected:
-                logger.error("http.reply_incomplete")
+                logger.error("reply_incomplete")
                 await self._fail()
         finally:
             self._gone = None

@@ -126,7 +126,7 @@ class Listener:
         try:
             await asyncio.wait_for(self._state.empty.wait(), drain_s)
         except TimeoutError:
-            logger.warning("http.drain_cut", extra={"connections": len(self._state.connections)})
+            logger.warning("drain_cut", extra={"connections": len(self._state.connections)})
 
     async def close(self) -> None:
         """Cut every connection and end every request's task. Idempotent."""
