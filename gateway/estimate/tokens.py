@@ -1,0 +1,115 @@
+"""Prompt tokens from bytes, per model, learned online from the `prompt_tokens` that engines report.
+
+A prompt is a vector of features (bytes by script, tool bytes, messages, pictures, clips); the estimate is their
+weighted sum. Each report moves every weight in proportion to its share of the estimate (a multiplicative form of
+normalised least mean squares), so weights stay positive and one odd prompt moves them little. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+MAX_MODELS: Final = 256
+LEARNING_RATE: Final = 0.2
+MAX_RATIO: Final = 4.0
+"""A report further than this from the estimate counts as this far."""
+ERROR_DECAY: Final = 0.95
+
+_START: Final = (0.25, 0.4, 0.3, 4.0, 8.0, 600.0, 300.0)
+"""Tokens per ASCII byte, other byte, tool byte, message, call, image, audio clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """How big a prompt is, without a tokenizer. Pictures and clips count by number, never by their base64 bytes."""
+
+    ascii_bytes: int = 0
+    """Bytes of text that is ASCII."""
+    other_bytes: int = 0
+    """UTF-8 bytes of text that is not."""
+    tool_bytes: int = 0
+    messages: int = 1
+    images: int = 0
+    audio: int = 0
+    token_ids: int = 0
+    """Prompt tokens sent as ids: counted exactly."""
+    n: int = 1
+    """Replies asked for."""
+    max_tokens: int | None = None
+
+
+class _ModelWeights:
+    __slots__ = ("error", "reports", "weights")
+
+    def __init__(self) -> None:
+        self.weights: tuple[float, ...] = _START
+        self.error = 0.0
+        self.reports = 0
+
+
+class TokenEstimator:
+    """Tokens per feature for at most 256 models, least recently used forgotten first. Mutable."""
+
+    __slots__ = ("_models",)
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[str, _ModelWeights] = OrderedDict()
+
+    def estimate(self, model: str, size: PromptSize) -> int:
+        """The expected number of prompt tokens, at least 1."""
+        known = self._models.get(model)
+        weights = _START if known is None else known.weights
+        return max(1, size.token_ids + round(sum(_parts(weights, size))))
+
+    def tokens_per_byte(self, model: str) -> float:
+        """What one byte of ASCII text counts for this model: the rate for a prompt's chain."""
+        known = self._models.get(model)
+        return (_START if known is None else known.weights)[0]
+
+    def observe(self, model: str, size: PromptSize, prompt_tokens: int) -> None:
+        """Learn from a reply's reported `prompt_tokens`."""
+        parts = _parts(self._weights(model).weights, size)
+        estimate = sum(parts)
+        text_tokens = prompt_tokens - size.token_ids
+        if estimate <= 0 or text_tokens <= 0 or size.token_ids:
+            return
+        known = self._weights(model)
+        known.reports += 1
+        miss = abs(estimate - text_tokens) / text_tokens
+        known.error = miss if known.reports == 1 else known.error * ERROR_DECAY + miss * (1 - ERROR_DECAY)
+        drift = min(MAX_RATIO, max(1 / MAX_RATIO, text_tokens / estimate)) - 1
+        known.weights = tuple(
+            weight * (1 + LEARNING_RATE * drift * part / estimate)
+            for weight, part in zip(known.weights, parts, strict=True)
+        )
+
+    def error(self, model: str) -> float | None:
+        """The recent mean of |estimate - reported| / reported; None before any report."""
+        known = self._models.get(model)
+        return None if known is None or not known.reports else known.error
+
+    def _weights(self, model: str) -> _ModelWeights:
+        known = self._models.get(model)
+        if known is None:
+            known = self._models[model] = _ModelWeights()
+            if len(self._models) > MAX_MODELS:
+                self._models.popitem(last=False)
+        else:
+            self._models.move_to_end(model)
+        return known
+
+
+def _parts(weights: tuple[float, ...], size: PromptSize) -> tuple[float, ...]:
+    if size.token_ids:
+        return (0.0,) * len(weights)
+    return (
+        weights[0] * size.ascii_bytes,
+        weights[1] * size.other_bytes,
+        weights[2] * size.tool_bytes,
+        weights[3] * size.messages,
+        weights[4],
+        weights[5] * size.images,
+        weights[6] * size.audio,
+    )

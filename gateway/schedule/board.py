@@ -1,0 +1,154 @@
+"""Every call the core holds and where it is: the only writer of queues and of what workers hold in flight.
+
+A call is on the board from arrival to its end, and is either queued (in a pool's queue, in the queue of strandeds,
+or in one worker's queue) or in flight on one worker. Every move changes all counts together, so none can leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.schedule.entry import Entry
+from gateway.schedule.pool import Pool
+from gateway.schedule.ranked import RankedQueue
+from gateway.schedule.tenants import TenantQueues
+from gateway.schedule.worker import WorkerState
+
+
+class Board:
+    """Mutable; decides nothing. Read it anywhere, change it through its methods."""
+
+    __slots__ = ("_tickets", "bound", "calls", "pools", "queued", "tenants", "timers", "workers")
+
+    def __init__(self) -> None:
+        self.calls: dict[str, Entry] = {}
+        self.pools: dict[str, Pool] = {}
+        self.workers: dict[str, WorkerState] = {}
+        self.tenants = TenantQueues()
+        self.timers = RankedQueue()
+        """Queued calls whose wait has a bound, by when it ends."""
+        self.queued = 0
+        self.bound = 0
+        """Of the queued, those that wait for one worker."""
+        self._tickets = 0
+
+    def join(self, worker: WorkerState, models: Iterable[str]) -> None:
+        """The worker serves exactly `models` from now on."""
+        for pool in worker.pools:
+            del pool.members[worker.name]
+            pool.refresh()
+        worker.pools = []
+        for model in dict.fromkeys(models):
+            pool = self.pools.get(model) or Pool(model)
+            self.pools[model] = pool
+            pool.members[worker.name] = worker
+            pool.refresh()
+            worker.pools.append(pool)
+
+    def set_up(self, worker: WorkerState, up: bool) -> None:
+        """Whether the worker takes calls."""
+        worker.up = up
+        for pool in worker.pools:
+            pool.refresh()
+
+    def prune(self) -> None:
+        """Forget models that nobody serves and no queued call asks for."""
+        for model, pool in list(self.pools.items()):
+            if not pool.members and not pool.queue.live and not pool.stranded.live:
+                del self.pools[model]
+
+    def enqueue(
+        self,
+        entry: Entry,
+        now_s: float,
+        *,
+        waits_for: WorkerState | None = None,
+        due_s: float | None = None,
+        group_key: int | None = None,
+    ) -> None:
+        """Queue the call for one worker, else in its pool; `due_s` sets its timer."""
+        if waits_for is not None:
+            self.bound += 1
+            entry.waits_for = waits_for
+            self._push(entry, waits_for.queue, now_s, due_s, group_key)
+        else:
+            self._push(entry, entry.pool.queue, now_s, due_s, group_key)
+
+    def strand(self, entry: Entry, now_s: float, due_s: float) -> None:
+        """Queue a call that no worker may take just now."""
+        self._push(entry, entry.pool.stranded, now_s, due_s, None)
+
+    def dequeue(self, entry: Entry, now_s: float) -> None:
+        """Take a queued call out of all that holds it."""
+        queue, group = entry.queue, entry.group
+        assert queue is not None, f"{entry.call.call_id} is not queued"
+        entry.ticket = 0
+        entry.queue = None
+        queue.drop()
+        if entry.waits_for is not None:
+            entry.waits_for = None
+            self.bound -= 1
+        if group is not None:
+            entry.group = None
+            group.drop()
+            if not group.live and entry.group_key is not None:
+                del entry.pool.groups[entry.group_key]
+        if entry.timed:
+            entry.timed = False
+            self.timers.drop()
+        self.queued -= 1
+        self.tenants.leave(entry.call.tenant, now_s)
+
+    def start(self, entry: Entry, worker: WorkerState, missing_tokens: int, now_s: float) -> None:
+        """The call, not queued, is in flight on `worker` from now on."""
+        output_tokens = entry.call.output_tokens
+        entry.attempts += 1
+        entry.worker = worker
+        entry.dispatched_s = now_s
+        entry.first_byte_s = None
+        entry.missing_tokens = missing_tokens
+        entry.charged_tokens = tokens = missing_tokens + output_tokens
+        entry.ahead_tokens = worker.prefill_tokens
+        entry.predicted_s = predicted_s = worker.rates.predict_s(missing_tokens, output_tokens)
+        worker.calls += 1
+        worker.tokens += tokens
+        worker.prefill_tokens += missing_tokens
+        worker.service_s += predicted_s
+
+    def first_byte(self, entry: Entry, now_s: float) -> None:
+        """The prefill of a call in flight is over."""
+        if entry.worker is not None and entry.first_byte_s is None:
+            entry.first_byte_s = now_s
+            entry.worker.prefill_tokens -= entry.missing_tokens
+
+    def release(self, entry: Entry) -> WorkerState:
+        """The call is in flight no more; the worker it was on is returned."""
+        worker = entry.worker
+        assert worker is not None, f"{entry.call.call_id} is not in flight"
+        entry.worker = None
+        worker.calls -= 1
+        worker.tokens -= entry.charged_tokens
+        if entry.first_byte_s is None:
+            worker.prefill_tokens -= entry.missing_tokens
+        worker.service_s = worker.service_s - entry.predicted_s if worker.calls else 0.0
+        return worker
+
+    def _push(
+        self, entry: Entry, queue: RankedQueue, now_s: float, due_s: float | None, group_key: int | None
+    ) -> None:
+        self._tickets += 1
+        entry.ticket = self._tickets
+        entry.queue = queue
+        queue.push(entry.rank_s, entry)
+        if due_s is not None:
+            entry.timed = True
+            self.timers.push(due_s, entry)
+        if group_key is not None:
+            entry.group_key = group_key
+            group = entry.pool.groups.get(group_key)
+            if group is None:
+                group = entry.pool.groups[group_key] = RankedQueue()
+            entry.group = group
+            group.push(entry.rank_s, entry)
+        self.queued += 1
+        self.tenants.enter(entry.call.tenant, now_s)

@@ -1,0 +1,233 @@
+"""The scheduler's core: events in, effects out. Pure: no clock, no I/O; the same events give the same effects.
+
+Each event finds its call or worker, changes the accounts, and lets whoever has room now take what waits
+(`placing.py` holds the rule). Ranks are given at arrival and never change, so every queue is a heap that stays
+valid; an event costs O(log queued), plus O(workers) where a call is placed or a worker looks at the others' queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.cache.index import PrefixIndex
+from gateway.estimate.service import ServiceSample, ServiceTimes
+from gateway.nouns import ReadyCall, Usage
+from gateway.schedule import events
+from gateway.schedule.board import Board
+from gateway.schedule.entry import Entry
+from gateway.schedule.events import Effect, Event, Refusal, Reject
+from gateway.schedule.fleet import Fleet
+from gateway.schedule.integrity import check
+from gateway.schedule.placing import Placing
+from gateway.schedule.policies.order import ORDERS
+from gateway.schedule.programs import ProgramTable
+from gateway.schedule.settings import DEFAULT_SETTINGS, SchedulerSettings
+from gateway.schedule.snapshot import Snapshot, take
+
+_Effects = list[Effect]
+
+
+class Scheduler:
+    """Owns the queues, the workers' accounts, the prefix index, placements and service times. Not thread-safe."""
+
+    __slots__ = (
+        "_arrivals",
+        "_board",
+        "_fleet",
+        "_handlers",
+        "_order",
+        "_placing",
+        "_programs",
+        "index",
+        "service",
+        "settings",
+    )
+
+    def __init__(self, settings: SchedulerSettings = DEFAULT_SETTINGS) -> None:
+        self.settings = settings
+        self.index = PrefixIndex()
+        self.service = ServiceTimes()
+        self._board = Board()
+        self._programs = ProgramTable(settings.max_programs)
+        self._fleet = Fleet(settings, self._board, self.index, self.service)
+        self._placing = Placing(settings, self._board, self.index, self._programs)
+        self._order = ORDERS[settings.order](settings)
+        self._arrivals = 0
+        self._handlers: dict[type, Callable[..., None]] = {
+            events.Arrived: self._arrived,
+            events.FirstByte: self._first_byte,
+            events.Finished: self._finished,
+            events.Failed: self._failed,
+            events.Cancelled: self._cancelled,
+            events.SessionEnded: self._session_ended,
+            events.WorkerUp: self._worker_up,
+            events.WorkerDown: self._worker_down,
+            events.WorkerRemoved: self._worker_removed,
+            events.LoadRead: self._load_read,
+            events.ShareGranted: self._share_granted,
+            events.PlacementLearned: self._placement_learned,
+            events.Tick: self._tick,
+        }
+
+    def on(self, event: Event, now_s: float) -> list[Effect]:
+        """Take one event and return what to do, in order. `now_s` never runs backwards.
+
+        Events for unknown calls and workers, and those that do not fit a call's state, change nothing.
+        """
+        effects: list[Effect] = []
+        self._handlers[type(event)](event, now_s, effects)
+        return effects
+
+    def placement(self, program: str) -> str | None:
+        """The worker that holds the program's context, if it was placed and is remembered."""
+        known = self._programs.find(program)
+        return None if known is None else known.worker
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """Counts for metrics. Costs O(calls): for scrapes, not for decisions."""
+        return take(self._board, now_s)
+
+    def integrity(self) -> None:
+        """Check every invariant; O(calls), for tests and idle moments. Raises: IntegrityError."""
+        check(self._board)
+
+    def _arrived(self, event: events.Arrived, now_s: float, effects: _Effects) -> None:
+        call = event.call
+        board = self._board
+        if call.call_id in board.calls:
+            return
+        pool = board.pools.get(call.model)
+        if pool is None:
+            effects.append(Reject(call.call_id, Refusal.UNKNOWN_MODEL))
+            return
+        self._arrivals += 1
+        entry = Entry(call, pool, self._arrivals)
+        if call.program is not None:
+            entry.service_s = self._programs.use(call.program).service_s
+        entry.rank_s = self._order.rank_s(call, entry.service_s, self._service_s(call))
+        board.calls[call.call_id] = entry
+        self._placing.place(entry, now_s, effects, new=True)
+
+    def _first_byte(self, event: events.FirstByte, now_s: float, effects: _Effects) -> None:
+        entry = self._board.calls.get(event.call_id)
+        if entry is not None:
+            self._board.first_byte(entry, now_s)
+
+    def _finished(self, event: events.Finished, now_s: float, effects: _Effects) -> None:
+        entry = self._board.calls.get(event.call_id)
+        if entry is None or entry.worker is None:
+            return
+        if event.usage is not None:
+            self._learn(entry, event.usage, now_s)
+        self._end(entry, now_s, effects)
+
+    def _failed(self, event: events.Failed, now_s: float, effects: _Effects) -> None:
+        entry = self._board.calls.get(event.call_id)
+        if entry is None or entry.worker is None:
+            return
+        if event.retry:
+            self._retry(entry, now_s, effects)
+        else:
+            self._end(entry, now_s, effects)
+
+    def _cancelled(self, event: events.Cancelled, now_s: float, effects: _Effects) -> None:
+        board = self._board
+        entry = board.calls.get(event.call_id)
+        if entry is None:
+            return
+        if entry.worker is not None:
+            self._end(entry, now_s, effects)
+            return
+        blocked = entry.pool.up if entry.waits_for is None else [entry.waits_for]
+        was_head = entry.queue is not None and entry.queue.head() is entry
+        board.dequeue(entry, now_s)
+        del board.calls[event.call_id]
+        if was_head:
+            for worker in blocked:
+                self._placing.fill(worker, now_s, effects)
+
+    def _session_ended(self, event: events.SessionEnded, now_s: float, effects: _Effects) -> None:
+        self._programs.forget(event.program)
+
+    def _worker_up(self, event: events.WorkerUp, now_s: float, effects: _Effects) -> None:
+        worker, homeless = self._fleet.up(event)
+        self._placing.place_again(homeless, now_s, effects)
+        self._placing.fill(worker, now_s, effects)
+        self._board.prune()
+
+    def _worker_down(self, event: events.WorkerDown, now_s: float, effects: _Effects) -> None:
+        homeless = self._fleet.down(event.name, forget_cache=event.forget_cache)
+        self._placing.place_again(homeless, now_s, effects)
+
+    def _worker_removed(self, event: events.WorkerRemoved, now_s: float, effects: _Effects) -> None:
+        self._placing.place_again(self._fleet.remove(event.name), now_s, effects)
+        self._board.prune()
+
+    def _load_read(self, event: events.LoadRead, now_s: float, effects: _Effects) -> None:
+        self._fleet.read_load(event, now_s)
+
+    def _share_granted(self, event: events.ShareGranted, now_s: float, effects: _Effects) -> None:
+        worker = self._board.workers.get(event.name)
+        if worker is not None:
+            worker.resize(share=event.share)
+            self._placing.fill(worker, now_s, effects)
+
+    def _placement_learned(self, event: events.PlacementLearned, now_s: float, effects: _Effects) -> None:
+        self._programs.use(event.program).worker = event.worker
+
+    def _tick(self, event: events.Tick, now_s: float, effects: _Effects) -> None:
+        self._fleet.pass_time(now_s)
+        board = self._board
+        if not board.queued:
+            return
+        timers = board.timers
+        while timers.head_rank_s() <= now_s and (entry := timers.head()) is not None:
+            if entry.queue is entry.pool.stranded:
+                board.dequeue(entry, now_s)
+                self._placing.reject(entry, Refusal.NO_WORKER, effects)
+            else:
+                self._placing.unbind(entry, now_s)
+        for worker in board.workers.values():
+            self._placing.fill(worker, now_s, effects)
+        board.prune()
+
+    def _retry(self, entry: Entry, now_s: float, effects: _Effects) -> None:
+        self._credit(entry, now_s)
+        worker = self._board.release(entry)
+        entry.excluded = (*entry.excluded, worker.name)
+        pool = self._board.pools.get(entry.call.model)
+        if pool is None or entry.attempts >= self.settings.max_attempts:
+            self._placing.reject(entry, Refusal.NO_WORKER, effects)
+        else:
+            entry.pool = pool
+            self._placing.place(entry, now_s, effects)
+        self._placing.fill(worker, now_s, effects)
+
+    def _end(self, entry: Entry, now_s: float, effects: _Effects) -> None:
+        self._credit(entry, now_s)
+        worker = self._board.release(entry)
+        del self._board.calls[entry.call.call_id]
+        if self._board.queued:
+            self._placing.fill(worker, now_s, effects)
+
+    def _credit(self, entry: Entry, now_s: float) -> None:
+        program = entry.call.program
+        if program is not None:
+            self._programs.credit(program, entry.service_s, now_s - entry.dispatched_s)
+
+    def _learn(self, entry: Entry, usage: Usage, now_s: float) -> None:
+        """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""
+        assert entry.worker is not None
+        missing_tokens = entry.missing_tokens
+        if usage.cached_tokens is not None:
+            missing_tokens = max(1, usage.prompt_tokens - usage.cached_tokens)
+        total_s = now_s - entry.dispatched_s
+        first_byte_s = total_s if entry.first_byte_s is None else entry.first_byte_s - entry.dispatched_s
+        sample = ServiceSample(missing_tokens, entry.ahead_tokens, usage.completion_tokens, first_byte_s, total_s)
+        self.service.observe(entry.worker.name, sample)
+
+    def _service_s(self, call: ReadyCall) -> float:
+        """Only deadlines need it."""
+        if call.deadline_s is None:
+            return 0.0
+        return self.service.fleet.predict_s(call.prompt_tokens, call.output_tokens)

@@ -1,0 +1,106 @@
+"""The workers: joining, leaving, their budgets and loads. Says which queued calls a change has left homeless."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.cache.index import PrefixIndex
+from gateway.estimate.service import ServiceTimes
+from gateway.schedule.board import Board
+from gateway.schedule.entry import Entry
+from gateway.schedule.events import LoadRead, WorkerUp
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+LOAD_VALID_S: Final = 10.0
+"""A reading of a worker's load counts for so long."""
+AGE_EVERY_S: Final = 1.0
+
+
+class Fleet:
+    """Changes workers on the board, in the prefix index and in the service times together."""
+
+    __slots__ = ("_aged_s", "_board", "_index", "_service", "_settings")
+
+    def __init__(
+        self, settings: SchedulerSettings, board: Board, index: PrefixIndex, service: ServiceTimes
+    ) -> None:
+        self._settings = settings
+        self._board = board
+        self._index = index
+        self._service = service
+        self._aged_s: float | None = None
+
+    def up(self, event: WorkerUp) -> tuple[WorkerState, list[Entry]]:
+        """The worker takes calls. Returned with it: stranded calls it may help, and calls of models it dropped."""
+        worker = self._board.workers.get(event.name) or self._new(event.name)
+        if event.kv_capacity_tokens is not None:
+            worker.resize(budget_tokens=max(1, int(event.kv_capacity_tokens * self._settings.budget_ratio)))
+            self._index.add(event.name, event.kv_capacity_tokens)
+        if event.fresh:
+            self._index.forget(event.name)
+        before = worker.pools
+        self._board.set_up(worker, True)
+        self._board.join(worker, event.models)
+        homeless = [entry for entry in worker.queue if entry.pool not in worker.pools]
+        for pool in before:
+            if not pool.up:
+                homeless.extend(pool.queue)
+        for pool in worker.pools:
+            for entry in pool.stranded:
+                entry.excluded = tuple(name for name in entry.excluded if name != event.name)
+                homeless.append(entry)
+        return worker, homeless
+
+    def down(self, name: str, *, forget_cache: bool) -> list[Entry]:
+        """No new calls for the worker. Returned: the queued calls it leaves without one."""
+        worker = self._board.workers.get(name)
+        if worker is None:
+            return []
+        if forget_cache:
+            self._index.forget(name)
+        worker.external_calls = 0
+        self._board.set_up(worker, False)
+        homeless = list(worker.queue)
+        for pool in worker.pools:
+            if not pool.up:
+                homeless.extend(pool.queue)
+        return homeless
+
+    def remove(self, name: str) -> list[Entry]:
+        """Drop everything known of the worker; its calls in flight keep their account until they end."""
+        homeless = self.down(name, forget_cache=True)
+        worker = self._board.workers.pop(name, None)
+        if worker is not None:
+            self._board.join(worker, ())
+            self._index.remove(name)
+            self._service.remove(name)
+        return homeless
+
+    def read_load(self, event: LoadRead, now_s: float) -> None:
+        """What runs or waits there and is not ours belongs to others."""
+        worker = self._board.workers.get(event.name)
+        if worker is not None and worker.up:
+            worker.external_calls = max(0, event.running + event.waiting - worker.calls)
+            worker.load_read_s = now_s
+
+    def pass_time(self, now_s: float) -> None:
+        """Let old readings and old service times fade, about once a second."""
+        if self._aged_s is None:
+            self._aged_s = now_s
+        elapsed_s = now_s - self._aged_s
+        if elapsed_s < AGE_EVERY_S:
+            return
+        self._aged_s = now_s
+        self._service.age(elapsed_s)
+        for worker in self._board.workers.values():
+            if now_s - worker.load_read_s > LOAD_VALID_S:
+                worker.external_calls = 0
+
+    def _new(self, name: str) -> WorkerState:
+        settings = self._settings
+        budget_tokens = max(1, int(settings.default_kv_tokens * settings.budget_ratio))
+        worker = WorkerState(name, self._service.add(name), budget_tokens, settings.max_calls_per_worker)
+        self._board.workers[name] = worker
+        self._index.add(name, settings.default_kv_tokens)
+        return worker

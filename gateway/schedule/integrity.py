@@ -1,0 +1,104 @@
+"""The board's invariants, checked from the calls up. A violation is a bug of the core."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gateway.schedule.board import Board
+from gateway.schedule.entry import Entry
+from gateway.schedule.ranked import SLACK, RankedQueue
+from gateway.schedule.worker import WorkerState
+
+
+class IntegrityError(RuntimeError):
+    """The core's accounts contradict each other."""
+
+
+def check(board: Board) -> None:
+    """Compare every count with the calls it stands for. Raises: IntegrityError."""
+    for fault in _faults(board):
+        raise IntegrityError(fault)
+
+
+def _faults(board: Board) -> Iterator[str]:
+    calls = list(board.calls.values())
+    queued = [entry for entry in calls if entry.queue is not None]
+    for entry in calls:
+        if (entry.queue is None) is (entry.worker is None):
+            yield f"{entry.call.call_id} must be either queued or in flight"
+    if board.queued != len(queued):
+        yield f"{board.queued} queued, {len(queued)} found"
+    if board.bound != sum(entry.waits_for is not None for entry in queued):
+        yield f"{board.bound} bound to one worker is wrong"
+    if board.tenants.counts() != Counter(entry.call.tenant for entry in queued):
+        yield f"tenants' queues {board.tenants.counts()} are wrong"
+    yield from _worker_faults(board, calls)
+    yield from _pool_faults(board)
+    yield from _queue_faults(board, queued)
+
+
+def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
+    workers = {id(worker): worker for worker in board.workers.values()}
+    workers |= {id(entry.worker): entry.worker for entry in calls if entry.worker is not None}
+    for worker in workers.values():
+        own = [entry for entry in calls if entry.worker is worker]
+        held = (worker.calls, worker.tokens, worker.prefill_tokens)
+        found = (
+            len(own),
+            sum(entry.charged_tokens for entry in own),
+            sum(entry.missing_tokens for entry in own if entry.first_byte_s is None),
+        )
+        if held != found:
+            yield f"{worker.name} holds (calls, tokens, in prefill) {held}, found {found}"
+        service_s = sum(entry.predicted_s for entry in own)
+        if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):
+            yield f"{worker.name} has {worker.service_s} s of service, found {service_s}"
+        yield from _idle_faults(worker)
+
+
+def _idle_faults(worker: WorkerState) -> Iterator[str]:
+    if not worker.up:
+        if worker.queue.live:
+            yield f"{worker.name} is down and {worker.queue.live} calls wait for it"
+    elif not worker.calls:
+        if worker.queue.live:
+            yield f"{worker.name} is idle while {worker.queue.live} calls wait for it"
+        for pool in worker.pools:
+            if pool.queue.live:
+                yield f"{worker.name} is idle while {pool.queue.live} calls wait for any"
+
+
+def _pool_faults(board: Board) -> Iterator[str]:
+    for model, pool in board.pools.items():
+        members = [worker for worker in board.workers.values() if pool in worker.pools]
+        if {worker.name for worker in members} != set(pool.members):
+            yield f"the members of {model} are wrong"
+        if {worker.name for worker in pool.up} != {worker.name for worker in members if worker.up}:
+            yield f"the workers up for {model} are wrong"
+        if pool.queue.live and not pool.up:
+            yield f"{pool.queue.live} calls wait for {model} without a grace"
+        if any(not group.live for group in pool.groups.values()):
+            yield f"{model} keeps an empty group"
+
+
+def _queue_faults(board: Board, queued: list[Entry]) -> Iterator[str]:
+    homes = Counter(id(entry.queue) for entry in queued)
+    homes.update(id(entry.group) for entry in queued if entry.group is not None)
+    homes[id(board.timers)] = sum(entry.timed for entry in queued)
+    for queue in _queues(board):
+        live = sum(1 for _ in queue)
+        if queue.live != live or live != homes[id(queue)]:
+            yield f"a queue counts {queue.live}, holds {live}, should hold {homes[id(queue)]}"
+        if len(queue) > 2 * queue.live + SLACK:
+            yield f"a queue of {queue.live} keeps {len(queue)} items"
+
+
+def _queues(board: Board) -> Iterator[RankedQueue]:
+    yield board.timers
+    for worker in board.workers.values():
+        yield worker.queue
+    for pool in board.pools.values():
+        yield pool.queue
+        yield pool.stranded
+        yield from pool.groups.values()

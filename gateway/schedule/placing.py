@@ -1,0 +1,190 @@
+"""Where a call goes, and what a worker with room takes next: the policies at work on the board.
+
+The rule: a call goes to the worker where it is predicted to end first. If that has room and nobody that ranks
+before the call waits for it, the call is dispatched at once. Otherwise it waits, for that worker alone where it
+gains from it and for any worker where it does not; and a worker with room takes the first of what waits for it, of
+what waits for any, and of what would end sooner here than where it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+
+from gateway.cache.index import PrefixIndex
+from gateway.schedule.board import Board
+from gateway.schedule.entry import Entry
+from gateway.schedule.events import Dispatch, Effect, Refusal, Reject
+from gateway.schedule.policies.admit import ADMITS
+from gateway.schedule.policies.group import GROUPS
+from gateway.schedule.policies.place import PLACES
+from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.programs import ProgramTable
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+
+class Placing:
+    """Places calls that are on the board but not queued, and fills workers from the queues."""
+
+    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings")
+
+    def __init__(
+        self, settings: SchedulerSettings, board: Board, index: PrefixIndex, programs: ProgramTable
+    ) -> None:
+        self._settings = settings
+        self._board = board
+        self._index = index
+        self._programs = programs
+        self._group = GROUPS[settings.group](settings)
+        self._admit = ADMITS[settings.admit](settings)
+        self._place = PLACES[settings.place](settings, self._admit, Random(settings.seed))
+
+    def place(self, entry: Entry, now_s: float, effects: list[Effect], *, new: bool = False) -> None:
+        """Dispatch the call or queue it; a new one is rejected where its tenant's queue is full."""
+        call = entry.call
+        workers = self._candidates(entry)
+        if not workers:
+            if not self._is_refused(entry, new, effects):
+                self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
+            return
+        home = None if call.program is None else self._home(call.program, workers)
+        entry.cached = cached = self._index.matched_tokens(call.chain)
+        choice = self._place.choose(call, entry.pool, workers, cached, home)
+        worker = choice.worker
+        entry.why = choice.why
+        missing_tokens = max(1, call.prompt_tokens - cached.get(worker.name, 0))
+        if self._admit.fits(worker, missing_tokens + call.output_tokens) and self._is_next(entry, worker):
+            self._dispatch(entry, worker, missing_tokens, now_s, effects)
+        elif not self._is_refused(entry, new, effects):
+            self._queue(entry, choice, now_s)
+
+    def place_again(self, entries: Iterable[Entry], now_s: float, effects: list[Effect]) -> None:
+        """Place queued calls anew, in order of rank."""
+        for entry in sorted(entries, key=lambda each: (each.rank_s, each.arrival)):
+            self._board.dequeue(entry, now_s)
+            self.place(entry, now_s, effects)
+
+    def fill(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
+        """Give the worker calls that wait, in order, as long as the first of them has room."""
+        while self._board.queued and worker.up and self._admit.fits(worker, 1):
+            entry = self._first_for(worker)
+            if entry is None or not self._take(entry, worker, now_s, effects):
+                return
+            if entry.group_key is not None:
+                self._take_group(entry, entry.group_key, worker, now_s, effects)
+
+    def unbind(self, entry: Entry, now_s: float) -> None:
+        """A call has waited for one worker as long as that could pay: any may take it now."""
+        self._board.dequeue(entry, now_s)
+        entry.why = "load"
+        self._board.enqueue(entry, now_s, group_key=entry.group_key)
+
+    def reject(self, entry: Entry, reason: Refusal, effects: list[Effect]) -> None:
+        """Forget a call that is neither queued nor in flight."""
+        call = entry.call
+        del self._board.calls[call.call_id]
+        retry_after_s = None
+        if reason is Refusal.QUEUE_FULL:
+            retry_after_s = self._board.tenants.retry_after_s(call.tenant)
+        effects.append(Reject(call.call_id, reason, retry_after_s))
+
+    def _is_refused(self, entry: Entry, new: bool, effects: list[Effect]) -> bool:
+        """Reject a new call that would exceed its tenant's queue."""
+        bound = self._settings.max_queue_per_tenant
+        if not new or self._board.tenants.queued(entry.call.tenant) < bound:
+            return False
+        self.reject(entry, Refusal.QUEUE_FULL, effects)
+        return True
+
+    def _candidates(self, entry: Entry) -> Sequence[WorkerState]:
+        if not entry.excluded:
+            return entry.pool.up
+        return [worker for worker in entry.pool.up if worker.name not in entry.excluded]
+
+    def _home(self, program: str, workers: Sequence[WorkerState]) -> WorkerState | None:
+        known = self._programs.find(program)
+        worker = None if known is None or known.worker is None else self._board.workers.get(known.worker)
+        return worker if worker in workers else None
+
+    def _is_next(self, entry: Entry, worker: WorkerState) -> bool:
+        """Whether nobody that waits for this worker ranks before the call."""
+        if not self._board.queued:
+            return True
+        return entry.precedes(worker.queue.head()) and all(
+            entry.precedes(pool.queue.head()) for pool in worker.pools
+        )
+
+    def _queue(self, entry: Entry, choice: Choice, now_s: float) -> None:
+        """A call that failed somewhere waits for the chosen worker alone: a pool's queue knows no exclusions."""
+        waits_here = choice.waits_here or bool(entry.excluded)
+        timed = choice.waits_here and choice.patience_s is not None and not entry.excluded
+        self._board.enqueue(
+            entry,
+            now_s,
+            waits_for=choice.worker if waits_here else None,
+            due_s=now_s + choice.patience_s if timed and choice.patience_s is not None else None,
+            group_key=self._group.key(entry.call),
+        )
+
+    def _first_for(self, worker: WorkerState) -> Entry | None:
+        """The lowest rank among the heads this worker may take; O(workers), and only where calls are bound."""
+        first = worker.queue.head()
+        for pool in worker.pools:
+            head = pool.queue.head()
+            if head is not None and head.precedes(first):
+                first = head
+        if self._board.bound == worker.queue.live:
+            return first
+        for pool in worker.pools:
+            for other in pool.up:
+                if other is worker or not other.queue.live:
+                    continue
+                head = other.queue.head()
+                if head is not None and head.precedes(first) and self._may_move(head, worker, other):
+                    first = head
+        return first
+
+    def _may_move(self, entry: Entry, here: WorkerState, there: WorkerState) -> bool:
+        if here.name in entry.excluded or entry.pool not in here.pools:
+            return False
+        return self._place.may_move(entry.call, entry.cached, here, there)
+
+    def _take(self, entry: Entry, worker: WorkerState, now_s: float, effects: list[Effect]) -> bool:
+        """Dispatch a queued call if it has room here."""
+        call = entry.call
+        cached = self._index.matched_tokens(call.chain)
+        missing_tokens = max(1, call.prompt_tokens - cached.get(worker.name, 0))
+        if not self._admit.fits(worker, missing_tokens + call.output_tokens):
+            return False
+        if entry.waits_for not in (None, worker):
+            entry.why = "prefix" if worker.name in cached else "load"
+        entry.cached = cached
+        self._board.dequeue(entry, now_s)
+        self._dispatch(entry, worker, missing_tokens, now_s, effects)
+        return True
+
+    def _take_group(
+        self, leader: Entry, key: int, worker: WorkerState, now_s: float, effects: list[Effect]
+    ) -> None:
+        """The leader's group follows it, within the window and while there is room."""
+        last_rank_s = leader.rank_s + self._group.window_s
+        while (group := leader.pool.groups.get(key)) is not None:
+            member = group.head()
+            if member is None or member.rank_s > last_rank_s or worker.name in member.excluded:
+                return
+            if member.waits_for not in (None, worker) or not self._take(member, worker, now_s, effects):
+                return
+
+    def _dispatch(
+        self, entry: Entry, worker: WorkerState, missing_tokens: int, now_s: float, effects: list[Effect]
+    ) -> None:
+        call = entry.call
+        self._board.start(entry, worker, missing_tokens, now_s)
+        if call.chain.hashes:
+            self._index.teach(worker.name, call.chain)
+        if call.program is not None:
+            self._programs.use(call.program).worker = worker.name
+        cached_tokens = entry.cached.get(worker.name, 0)
+        priority = int(entry.rank_s * 1000)
+        effects.append(Dispatch(call.call_id, worker.name, entry.attempts, entry.why, priority, cached_tokens))

@@ -1,0 +1,24 @@
+"""How much a worker may have in flight. Every policy lets an idle worker take any one call: nothing starves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.schedule.policies.admit.calls import CallLimit
+from gateway.schedule.policies.admit.tokens import TokenBudget
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+
+class AdmitPolicy(Protocol):
+    """Says whether there is room. Pure and without memory; growing what is in flight never makes room."""
+
+    def fits(self, worker: WorkerState, tokens: int) -> bool:
+        """Whether a call charged `tokens` (missing prompt tokens and expected output) may start on `worker` now."""
+
+
+ADMITS: Final[dict[str, Callable[[SchedulerSettings], AdmitPolicy]]] = {
+    "calls": CallLimit,
+    "tokens": TokenBudget,
+}

@@ -1,0 +1,31 @@
+"""Who goes next. A rank is a virtual deadline, given once at arrival and never changed; the lowest goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.order.fcfs import Fcfs
+from gateway.schedule.policies.order.program_service import ProgramService
+from gateway.schedule.settings import SchedulerSettings
+
+
+class OrderPolicy(Protocol):
+    """Ranks calls. Pure and without memory."""
+
+    @property
+    def spread_s(self) -> float:
+        """The waiting bound: no call is passed by one that arrived more than this after it."""
+
+    def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
+        """The call's virtual deadline, in seconds on the core's clock.
+
+        `attained_s`: its program's service so far. `service_s`: the predicted service time of this call.
+        """
+
+
+ORDERS: Final[dict[str, Callable[[SchedulerSettings], OrderPolicy]]] = {
+    "fcfs": Fcfs,
+    "program_service": ProgramService,
+}

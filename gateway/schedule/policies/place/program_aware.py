@@ -1,0 +1,85 @@
+"""The worker where the call is predicted to end first, kept to its program's worker unless leaving pays.
+
+completion = wait + (prefill ahead + missing prompt tokens) x s/token + output x s/token x (1 + interference).
+Preble (Srivatsa et al., 2024, E2): weigh reuse against load by predicted cost. Autellix: keep a program where its
+context is, short prompts where there is room. Ties are drawn at random, so that sessions do not pile up on one
+worker; where nothing can be reused it is plain least-loaded, which then is better than any cache-aware choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.admit import AdmitPolicy
+from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.policies.place.least_load import LeastLoad
+from gateway.schedule.pool import Pool
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+
+class ProgramAware:
+    """Least predicted completion, sticky with a margin. A hot prefix spreads when its worker's wait costs more."""
+
+    __slots__ = ("_admit", "_interference", "_least_load", "_max_patience_s", "_rng", "_stay", "_tie")
+
+    def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
+        self._admit = admit
+        self._rng = rng
+        self._least_load = LeastLoad(settings, admit, rng)
+        self._interference = settings.decode_interference
+        self._stay = 1 - settings.sticky_margin
+        self._tie = 1 - settings.tie_ratio
+        self._max_patience_s = settings.max_patience_s
+
+    def choose(
+        self,
+        call: ReadyCall,
+        pool: Pool,
+        workers: Sequence[WorkerState],
+        cached: Mapping[str, int],
+        home: WorkerState | None,
+    ) -> Choice:
+        """Home within the margin, else the least predicted completion."""
+        if home is None and (not cached or len(workers) == 1):
+            return self._least_load.choose(call, pool, workers, cached, home)
+        best, best_s, other_s, home_s, ties = workers[0], float("inf"), float("inf"), float("inf"), 1
+        for worker in workers:
+            ends_s = self._completion_s(call, cached.get(worker.name, 0), worker)
+            if worker is home:
+                home_s = ends_s
+            if ends_s < best_s * self._tie:
+                best, best_s, other_s, ties = worker, ends_s, best_s, 1
+                continue
+            other_s = min(other_s, ends_s)
+            if ends_s * self._tie <= best_s:
+                ties += 1
+                if self._rng.random() * ties < 1:
+                    best, best_s, other_s = worker, ends_s, best_s
+        if home is not None and best_s >= home_s * self._stay:
+            return Choice(home, "session", True, self._patience_s(other_s if home is best else best_s))
+        return Choice(best, "prefix" if best.name in cached else "load", True, self._patience_s(other_s))
+
+    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+        """By predicted completion, with the margin that keeps a program where its context is."""
+        here_s = self._completion_s(call, cached.get(here.name, 0), here)
+        there_s = self._completion_s(call, cached.get(there.name, 0), there)
+        return here_s < there_s * (self._stay if call.program is not None else 1.0)
+
+    def _patience_s(self, elsewhere_s: float) -> float:
+        """Waiting for one worker cannot pay for longer than the call would take elsewhere."""
+        return min(self._max_patience_s, elsewhere_s)
+
+    def _completion_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState) -> float:
+        missing_tokens = max(1, call.prompt_tokens - cached_tokens)
+        output_tokens = call.output_tokens
+        rates = worker.rates
+        beside = self._interference * (worker.calls + worker.external_calls)
+        ends_s = (worker.prefill_tokens + missing_tokens) * rates.prefill_s + output_tokens * rates.decode_s * (
+            1 + beside
+        )
+        if not self._admit.fits(worker, missing_tokens + output_tokens):
+            ends_s += worker.wait_s()
+        return ends_s

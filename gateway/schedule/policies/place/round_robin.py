@@ -1,0 +1,40 @@
+"""One worker after the other, whatever they hold or do: the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.admit import AdmitPolicy
+from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.pool import Pool
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+
+class RoundRobin:
+    """Turns are counted per model. A call whose turn falls on a full worker waits for that one."""
+
+    __slots__ = ()
+
+    def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
+        del settings, admit, rng
+
+    def choose(
+        self,
+        call: ReadyCall,
+        pool: Pool,
+        workers: Sequence[WorkerState],
+        cached: Mapping[str, int],
+        home: WorkerState | None,
+    ) -> Choice:
+        """The next worker."""
+        del call, cached, home
+        pool.turn += 1
+        return Choice(workers[(pool.turn - 1) % len(workers)], "round_robin", True)
+
+    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+        """Never: a turn is a turn."""
+        del call, cached, here, there
+        return False

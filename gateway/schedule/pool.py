@@ -1,0 +1,29 @@
+"""The workers that serve one model, and the calls that any of them may take."""
+
+from __future__ import annotations
+
+from gateway.schedule.ranked import RankedQueue
+from gateway.schedule.worker import WorkerState
+
+
+class Pool:
+    """Mutable; `members` serve the model, `up` are those of them that take calls, in order of joining."""
+
+    __slots__ = ("groups", "members", "model", "queue", "stranded", "turn", "up")
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.members: dict[str, WorkerState] = {}
+        self.up: list[WorkerState] = []
+        self.queue = RankedQueue()
+        """Calls that gain nothing from a particular worker."""
+        self.stranded = RankedQueue()
+        """Calls no worker that is up may take, waiting out the grace."""
+        self.groups: dict[int, RankedQueue] = {}
+        """Queued calls by prefix group."""
+        self.turn = 0
+        """Counts round-robin turns."""
+
+    def refresh(self) -> None:
+        """Read `up` from the members again."""
+        self.up = [worker for worker in self.members.values() if worker.up]

@@ -1,0 +1,80 @@
+"""What may be set of the scheduler: policies by name, bounds and the seed. Frozen; checked when made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+POLICIES: Final[dict[str, frozenset[str]]] = {
+    "order": frozenset({"fcfs", "program_service"}),
+    "group": frozenset({"none", "prefix"}),
+    "place": frozenset({"least_load", "program_aware", "round_robin"}),
+    "admit": frozenset({"calls", "tokens"}),
+}
+"""The names each kind of policy goes by; their constructors are in `policies/<kind>`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """Counts are at least 1, times and ratios at least 0.
+
+    Raises: ValueError naming the setting, for a number out of range or a policy nobody knows.
+    """
+
+    order: str = "program_service"
+    group: str = "prefix"
+    place: str = "program_aware"
+    admit: str = "tokens"
+    seed: int = 0
+
+    max_queue_per_tenant: int = 1024
+    max_attempts: int = 3
+    no_worker_grace_s: float = 10.0
+    """How long a call waits for any worker of its model to come up."""
+    max_programs: int = 65_536
+    """Programs whose placement and service are remembered."""
+
+    max_calls_per_worker: int = 128
+    """In flight per worker over all replicas; this replica gets its share of it."""
+    default_kv_tokens: int = 131_072
+    """The token budget of a worker that does not tell its KV capacity."""
+    budget_ratio: float = 1.0
+    """Tokens in flight over the worker's KV capacity."""
+
+    sticky_margin: float = 0.3
+    """A program leaves its worker when another's predicted completion is less by more than this part of it."""
+    tie_ratio: float = 0.02
+    """Predicted completions closer than this are a tie, drawn at random."""
+    decode_interference: float = 0.03
+    """How much longer a token takes per call running beside it."""
+    max_patience_s: float = 30.0
+    """The longest a call waits for the worker it would gain from before any worker may take it."""
+
+    group_window_s: float = 0.5
+    """How much younger (in rank) a call may be that goes early with its prefix group."""
+    group_min_tokens: int = 256
+    """The shortest shared prefix worth grouping."""
+
+    service_quantum_s: float = 1.0
+    """A program's service below this is in the first bin; each further bin is twice as wide."""
+    service_weight: float = 1.0
+    """Seconds of delay per second of service attained, the inverse of Autellix's starvation ratio."""
+    throughput_offset_s: float = 20.0
+    priority_step_s: float = 5.0
+    max_delay_s: float = 60.0
+    """A call ranks at most so much later than its arrival."""
+    max_lead_s: float = 30.0
+    """A call ranks at most so much earlier than its arrival."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str):
+                if value not in POLICIES[field.name]:
+                    names = ", ".join(sorted(POLICIES[field.name]))
+                    raise ValueError(f"{field.name} is {value!r}, must be one of {names}")
+            elif field.name != "seed" and not value >= (1 if isinstance(value, int) else 0):
+                raise ValueError(f"{field.name} is {value}, out of range")
+
+
+DEFAULT_SETTINGS: Final = SchedulerSettings()

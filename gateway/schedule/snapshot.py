@@ -1,0 +1,71 @@
+"""What the core holds at one moment, as counts for metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.schedule.board import Board
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """One worker. Counts are this replica's calls, except `external_calls`."""
+
+    name: str
+    up: bool
+    calls: int
+    tokens: int
+    """In flight: missing prompt tokens and expected output."""
+    limit_tokens: int
+    queued: int
+    """Calls that wait for this worker alone."""
+    external_calls: int
+    prefill_s_per_token: float
+    decode_s_per_token: float
+    service_error: float
+    """The recent mean of |predicted - actual| / actual service time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All calls are either queued or in flight."""
+
+    queued_by_tenant: dict[str, int]
+    queued_by_model: dict[str, int]
+    queued: int
+    in_flight: int
+    oldest_queued_age_s: float
+    """Since arrival; 0 when nothing is queued."""
+    workers: tuple[WorkerSnapshot, ...]
+
+
+def take(board: Board, now_s: float) -> Snapshot:
+    """Read the board. O(calls)."""
+    by_model: dict[str, int] = {}
+    oldest_s = now_s
+    for entry in board.calls.values():
+        if entry.queue is not None:
+            by_model[entry.call.model] = by_model.get(entry.call.model, 0) + 1
+            oldest_s = min(oldest_s, entry.call.arrived_s)
+    return Snapshot(
+        queued_by_tenant=board.tenants.counts(),
+        queued_by_model=by_model,
+        queued=board.queued,
+        in_flight=len(board.calls) - board.queued,
+        oldest_queued_age_s=now_s - oldest_s,
+        workers=tuple(
+            WorkerSnapshot(
+                name=worker.name,
+                up=worker.up,
+                calls=worker.calls,
+                tokens=worker.tokens,
+                limit_tokens=worker.limit_tokens,
+                queued=worker.queue.live,
+                external_calls=worker.external_calls,
+                prefill_s_per_token=worker.rates.prefill_s,
+                decode_s_per_token=worker.rates.decode_s,
+                service_error=worker.rates.error,
+            )
+            for worker in board.workers.values()
+        ),
+    )

@@ -1,0 +1,84 @@
+"""A worker as the core sees it: what it may hold, what it holds, and the calls that wait for it alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.estimate.service import WorkerRates
+from gateway.schedule.ranked import RankedQueue
+
+if TYPE_CHECKING:
+    from gateway.schedule.pool import Pool
+
+
+class WorkerState:
+    """Mutable; changed only by the board and the core, read by policies. Counts are this replica's own calls."""
+
+    __slots__ = (
+        "budget_tokens",
+        "calls",
+        "external_calls",
+        "limit_calls",
+        "limit_tokens",
+        "load_read_s",
+        "max_calls",
+        "name",
+        "pools",
+        "prefill_tokens",
+        "queue",
+        "rates",
+        "service_s",
+        "share",
+        "tokens",
+        "up",
+    )
+
+    def __init__(self, name: str, rates: WorkerRates, budget_tokens: int, max_calls: int) -> None:
+        self.name = name
+        self.rates = rates
+        self.up = False
+        self.pools: list[Pool] = []
+        self.queue = RankedQueue()
+        """Calls that wait for this worker because they gain from it."""
+        self.calls = 0
+        self.tokens = 0
+        """Charged for the calls in flight: missing prompt tokens and expected output."""
+        self.prefill_tokens = 0
+        """Missing prompt tokens of the calls whose first byte has not come."""
+        self.service_s = 0.0
+        """Predicted service times of the calls in flight, summed."""
+        self.external_calls = 0
+        """Calls of others, by the last reading of its load."""
+        self.load_read_s = float("-inf")
+        self.budget_tokens = budget_tokens
+        self.max_calls = max_calls
+        self.share = 1.0
+        self.limit_tokens = budget_tokens
+        self.limit_calls = max_calls
+
+    def resize(self, budget_tokens: int | None = None, share: float | None = None) -> None:
+        """Change the token budget or this replica's share of it."""
+        if budget_tokens is not None:
+            self.budget_tokens = budget_tokens
+        if share is not None:
+            self.share = min(1.0, max(0.0, share))
+        self.limit_tokens = int(self.budget_tokens * self.share)
+        self.limit_calls = max(1, int(self.max_calls * self.share))
+
+    def load(self) -> float:
+        """How full it is: 0 is idle; calls of others count by their number."""
+        return self.tokens / self.budget_tokens + (self.calls + self.external_calls) / self.max_calls
+
+    def wait_s(self) -> float:
+        """Until a call queued here now would be dispatched, while the worker is full.
+
+        Calls leave at the rate of those in flight over their mean service time; those queued here, and this
+        worker's part of the pools' queues, go first.
+        """
+        if not self.calls:
+            return 0.0
+        ahead = self.queue.live + 1.0
+        for pool in self.pools:
+            if pool.up:
+                ahead += pool.queue.live / len(pool.up)
+        return ahead * self.service_s / (self.calls * self.calls)
