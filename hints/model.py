@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 
 class Objective(StrEnum):
@@ -61,12 +62,64 @@ class Hint:
     read_timeout_s: float | None = None
     """How long the client itself will wait for bytes (`x-stainless-read-timeout`)."""
     fairness_id: str | None = None
+    """Whom a foreign hint names for fairness below the tenant: llm-d's fairness id, OpenAI's `user`."""
+    agent: str | None = None
+    """The caller's own id for who makes this call (subagent, thread, span, path): what a child's `parent` names."""
+    request_class: str | None = None
+    """The client's word for the kind of call: `main`, `subagent`, `workflow`, `compaction`, `auxiliary`."""
+    context_compacted: bool = False
+    """The conversation was compacted before this call: its old prefix will not be sent again."""
+    tool_ms: tuple[tuple[str, int], ...] = ()
+    """How long the tools ran whose results this call carries, in milliseconds."""
+    blocks_parent: bool | None = None
+    """Whether the parent waits for this call."""
+    expects_next: bool = False
+    """A further call extending this one will follow, so its prefix may be prepared."""
+    ttft_ms: int | None = None
+    """Target time to the first token."""
+    tpot_ms: int | None = None
+    """Target time per output token."""
+    previous_response: str | None = None
+    """The response this call continues (`previous_response_id`): an edge."""
+    client_request_id: str | None = None
     sources: tuple[tuple[str, str], ...] = ()
 
     @property
     def has_data(self) -> bool:
         """Whether the call relies on the graph (inputs, outputs, order or deferral), not only on steering."""
         return bool(self.inputs or self.outputs or self.after or self.mode is Mode.DEFERRED)
+
+
+class Fields(TypedDict, total=False):
+    """Some fields of a `Hint`: what one header or body field was understood to say."""
+
+    session: str
+    name: str
+    step: str
+    parent: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    after: tuple[str, ...]
+    objective: Objective
+    deadline_ms: int
+    expected_tokens: int
+    mode: Mode
+    final: bool
+    idempotency_key: str
+    priority: int
+    retry_count: int
+    read_timeout_s: float
+    fairness_id: str
+    agent: str
+    request_class: str
+    context_compacted: bool
+    tool_ms: tuple[tuple[str, int], ...]
+    blocks_parent: bool
+    expects_next: bool
+    ttft_ms: int
+    tpot_ms: int
+    previous_response: str
+    client_request_id: str
 
 
 DATA_FIELDS = frozenset({"inputs", "outputs", "after", "mode"})

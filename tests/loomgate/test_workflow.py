@@ -1,0 +1,130 @@
+"""`Workflow` over the unmodified `openai` package, with its HTTP transport replaced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import openai
+import pytest
+
+from hints.model import Hint, Output
+from hints.parse import parse
+from loomgate import Workflow
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+REPLY = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}],
+}
+
+
+class Recorder:
+    """Answers every request and remembers it."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200, json=REPLY)
+
+    @property
+    def hint(self) -> Hint:
+        parsed = parse([(name.lower(), value) for name, value in self.requests[-1].headers.raw])
+        assert parsed.notes == ()
+        return parsed.hint
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def client(recorder: Recorder) -> Iterator[openai.OpenAI]:
+    http = httpx.Client(transport=httpx.MockTransport(recorder))
+    with openai.OpenAI(api_key="k", base_url="http://gateway/v1", http_client=http) as client:
+        yield client
+
+
+def test_a_call_carries_its_hints_and_returns_the_sdks_object(client: openai.OpenAI, recorder: Recorder) -> None:
+    run = Workflow(client, name="map-reduce")
+    reply = run.call(
+        "reduce",
+        messages=MESSAGES,
+        model="m",
+        inputs=["part.0", "part.1"],
+        outputs=[Output("summary", (("json", "$.text"),))],
+        after="review",
+        objective="latency",
+        expected_tokens=50,
+        temperature=0,
+        extra_headers={"x-mine": "1"},
+    )
+    assert isinstance(reply, openai.types.chat.ChatCompletion)
+    hint = recorder.hint
+    assert (hint.session, hint.name, hint.step) == (run.session, "map-reduce", "reduce")
+    assert (hint.inputs, hint.after) == (("part.0", "part.1"), ("review",))
+    assert hint.outputs == (Output("summary", (("json", "$.text"),)),)
+    assert (hint.objective, hint.expected_tokens, hint.final) == ("latency", 50, False)
+    assert recorder.requests[-1].headers["x-mine"] == "1"
+
+
+async def test_an_async_client_gives_an_awaitable(recorder: Recorder) -> None:
+    http = httpx.AsyncClient(transport=httpx.MockTransport(recorder))
+    async with (
+        openai.AsyncOpenAI(api_key="k", base_url="http://gateway/v1", http_client=http) as client,
+        Workflow(client, name="chat", session="run-1") as run,
+    ):
+        reply = await run.call("answer", messages=MESSAGES, model="m", final=True)
+    assert reply.choices[0].message.content == "hello"
+    assert (recorder.hint.session, recorder.hint.final) == ("run-1", True)
+
+
+def test_runs_have_sessions_of_their_own(client: openai.OpenAI) -> None:
+    first, second = Workflow(client, name="my program"), Workflow(client, name="my program")
+    assert first.session != second.session
+    assert first.session.startswith("myprogram-")
+
+
+def test_nothing_is_called_after_the_final_call(client: openai.OpenAI) -> None:
+    run = Workflow(client)
+    run.call("last", messages=MESSAGES, model="m", final=True)
+    with pytest.raises(RuntimeError, match="is over"):
+        run.call("more", messages=MESSAGES, model="m")
+
+
+def test_nothing_is_called_after_the_block(client: openai.OpenAI) -> None:
+    with Workflow(client) as run:
+        run.call("one", messages=MESSAGES, model="m")
+    with pytest.raises(RuntimeError, match="is over"):
+        run.call("more", messages=MESSAGES, model="m")
+
+
+def test_a_bad_hint_is_refused_before_anything_is_sent(client: openai.OpenAI, recorder: Recorder) -> None:
+    with pytest.raises(ValueError, match="outputs"):
+        Workflow(client).call("one", messages=MESSAGES, model="m", outputs=["my plan"])
+    with pytest.raises(ValueError, match="session"):
+        Workflow(client, session="a\nb")
+    assert recorder.requests == []
+
+
+def test_headers_for_calls_made_without_the_helper(client: openai.OpenAI) -> None:
+    run = Workflow(client, name="chat", session="run-1")
+    assert run.headers("answer", outputs="plan") == {
+        "x-workflow-session": "run-1",
+        "x-workflow-name": "chat",
+        "x-workflow-step": "answer",
+        "x-workflow-outputs": "plan",
+    }
+
+
+def test_importing_it_imports_no_client() -> None:
+    code = "import sys, loomgate; sys.exit(bool({'openai', 'httpx', 'asyncio'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
