@@ -198,6 +198,7 @@ class Metrics(Collector):
             self._tokens.add(("completion",), usage.completion_tokens)
             if usage.cached_tokens is not None:
                 self._tokens.add(("cached",), usage.cached_tokens)
+                self._tokens.add(("cached_predicted",), dispatch.cached_tokens)
                 self._cache_error.observe(dispatch.cached_tokens - usage.cached_tokens)
 
     def _count_notes(self, notes: str) -> None:

@@ -16,7 +16,6 @@ from gateway.config import SettingsError, load_settings
 from gateway.http_cycle import ON_DISCONNECT
 from gateway.http_server import Listening, serve
 
-
 Test = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -200,20 +199,21 @@ async def test_requests_sent_in_single_bytes_and_back_to_back_are_answered_in_or
         writer.close()
 
 
+POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 SMUGGLING = {
-    "both framings": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "both framings, reversed": b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
-    "two lengths": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-    "the same length twice": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na",
-    "list of lengths": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1, 1\r\n\r\na",
-    "signed length": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: +1\r\n\r\na",
-    "huge length": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\na",
-    "chunked not last": b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-    "two codings": b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
-    "bad coding": b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
-    "bad chunk size": b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
-    "space before colon": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length : 1\r\n\r\na",
-    "folded header": b"POST / HTTP/1.1\r\nhost: x\r\na: b\r\n c\r\ncontent-length: 1\r\n\r\na",
+    "both framings": POST + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both framings, reversed": POST + b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
+    "two lengths": POST + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab",
+    "the same length twice": POST + b"content-length: 1\r\ncontent-length: 1\r\n\r\na",
+    "list of lengths": POST + b"content-length: 1, 1\r\n\r\na",
+    "signed length": POST + b"content-length: +1\r\n\r\na",
+    "huge length": POST + b"content-length: 99999999999999999999\r\n\r\na",
+    "chunked not last": POST + b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "two codings": POST + b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+    "bad coding": POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "bad chunk size": POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "space before colon": POST + b"content-length : 1\r\n\r\na",
+    "folded header": POST + b"a: b\r\n c\r\ncontent-length: 1\r\n\r\na",
     "null in value": b"GET / HTTP/1.1\r\nhost: x\r\na: b\0c\r\n\r\n",
     "bare CR": b"GET / HTTP/1.1\r\nhost: x\r\na: b\rc: d\r\n\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",
