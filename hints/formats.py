@@ -20,6 +20,7 @@ PRIORITY_BOUND = 10_000
 MAX_TOKENS = 10_000_000
 MAX_SECONDS = 30 * 86_400
 
+_INTEGER = re.compile(r"[ \t]*[+-]?[0-9]{1,15}[ \t]*")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _DOTTED_RUN = re.compile(
     r"\d{8}T\d{6,12}Z([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.IGNORECASE
@@ -158,7 +159,7 @@ def _between(value: object, lowest: int, highest: int) -> int:
 
 
 def _signed(value: object) -> int:
-    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,15}", value.strip(SPACE)):
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -167,8 +167,7 @@ class _Draft:
         self.note(code, shown, *([] if meant is None else [f"did-you-mean={meant}"]))
 
     def read_foreign(self, values: list[tuple[Reading, object]]) -> None:
-        values.sort(key=_rank)
-        for reading, value in values:
+        for reading, value in sorted(values, key=_rank):
             try:
                 self.take(reading.read(value), reading.source)
             except Malformed as fault:
