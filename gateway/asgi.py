@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engines.base import WorkerInfo
+from engines.base import RawHeaders, WorkerInfo
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequest,
@@ -28,13 +29,10 @@ from gateway.errors import (
     error_headers,
 )
 from gateway.intake import Intake
-from gateway.relay import RawHeaders, Send, workflow_headers
+from gateway.relay import workflow_headers
 from gateway.wire.routes import ROUTES, Route
 from hints.model import HintError
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_DEADLINE_S = 120.0
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
 log = logging.getLogger(__name__)
@@ -67,18 +65,17 @@ class Front:
         authenticate: Authenticate,
         intake: Intake,
         dispatcher: Dispatcher,
-        control: App,
+        control: ASGIApp,
         models: Callable[[], Iterable[WorkerInfo]],
-        body_limit_bytes: int,
         refused: Callable[[str, LoomgateError], None],
     ) -> None:
         self.authenticate = authenticate
         self.intake = intake
         self.draining = False
+        self.body_limit_bytes = 32 << 20
         self._dispatcher = dispatcher
         self._control = control
         self._models = models
-        self._body_limit_bytes = body_limit_bytes
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +104,7 @@ class Front:
             raise ShuttingDown("The gateway is shutting down; try again.", retry_after_s=1.0)
         headers: RawHeaders = scope["headers"]
         tenant = self.authenticate(headers)
-        raw = await read_body(receive, headers, self._body_limit_bytes)
+        raw = await read_body(receive, headers, self.body_limit_bytes)
         try:
             call = self.intake.admit(tenant, route, headers, raw)
         except HintError as error:
@@ -155,7 +152,7 @@ async def read_body(receive: Receive, headers: RawHeaders, limit_bytes: int) -> 
         raise RequestTimeout(f"The body did not arrive within {BODY_DEADLINE_S:g} s.") from None
 
 
-async def _read_pieces(message: dict[str, Any], receive: Receive, limit_bytes: int) -> bytes:
+async def _read_pieces(message: Message, receive: Receive, limit_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size_bytes = 0
     while message["type"] == "http.request":

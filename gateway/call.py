@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
 from gateway.schedule.events import Dispatch
 from gateway.states import CallState, Outcome, move
-from gateway.wire.prompt import Prompt
 from gateway.wire.reply import Output
 from gateway.wire.request import Request
 from hints.model import Hint
@@ -22,13 +22,15 @@ class Call:
     call_id: str
     tenant: str
     request: Request
-    prompt: Prompt
+    size: PromptSize
     hint: Hint
     ready: ReadyCall
     session: str | None
     """The session it belongs to, hinted or inferred."""
     inferred: bool
     edges: tuple[Edge, ...]
+    adopted: tuple[str, ...]
+    """Earlier calls that this one showed to belong to its session."""
     understood: str
     """The value of `x-workflow-hints`."""
     notes: str
@@ -44,6 +46,8 @@ class Call:
     done_s: float | None = None
     usage: Usage | None = None
     output: Output | None = None
+    remembered_placement: str | None = None
+    """Where the session ran before, as the store knew it."""
     task: asyncio.Task[None] | None = None
     client_gone: bool = False
     expired: bool = False
@@ -133,5 +137,5 @@ class Call:
         return None if moment_s is None else moment_s - self.arrived_s
 
 
-Resolve = Callable[[Call], None]
-"""Told of every admitted call exactly once, when it has its outcome."""
+Listener = Callable[[Call], None]
+"""Told of a call when something has happened to it."""

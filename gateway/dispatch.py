@@ -2,7 +2,7 @@
 
 Numbered as they happen: (0) the gate, for calls of a session, (1) place, (2) open: send and wait until the reply
 may go out, (3) relay, (4) settle. A failure in (2) goes back to (1) on another worker; a failure in (3) ends the
-call. However it ends, the core and `resolve` hear of it exactly once.
+call. However it ends, the core and `ended` hear of it exactly once.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from starlette.types import Send
+
 from engines.base import BadReply, Disconnected, EngineError, EngineTimeout, RawHeaders, Unreachable
-from gateway.call import Call, Resolve
+from gateway.call import Call, Listener
 from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
 from gateway.fleet import Fleet, Worker
 from gateway.gate import Gate
 from gateway.loop import Loop
-from gateway.relay import AttemptLimits, OpenReply, Send, open_reply, relay_stream, relay_whole
+from gateway.relay import AttemptLimits, OpenReply, open_reply, relay_stream, relay_whole
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
 from gateway.wire.headers import worker_headers
@@ -30,7 +32,7 @@ _MOVABLE = (Unreachable, Disconnected, BadReply)
 
 
 class Dispatcher:
-    """Runs calls to their end. `started` hears of every attempt, `resolve` once of every call."""
+    """Runs calls to their end. `started` hears of every attempt, `ended` once of every call."""
 
     def __init__(
         self,
@@ -39,23 +41,18 @@ class Dispatcher:
         gate: Gate,
         limits: AttemptLimits,
         *,
-        total_s: float,
-        learn: bool,
         salt: Callable[[str], str | None],
-        also_headers: frozenset[bytes],
-        started: Resolve,
-        resolve: Resolve,
+        started: Listener,
+        ended: Listener,
     ) -> None:
         self.limits = limits
-        self.total_s = total_s
+        self.learns = True
+        self.salt = salt
         self._loop = loop
         self._fleet = fleet
         self._gate = gate
-        self._learn = learn
-        self._salt = salt
-        self._also_headers = also_headers
         self._started = started
-        self._resolve = resolve
+        self._ended = ended
         self._live: dict[str, Call] = {}
 
     @property
@@ -73,7 +70,7 @@ class Dispatcher:
         """Run one call. Raises: LoomgateError while the client has been sent nothing; CancelledError."""
         self._live[call.call_id] = call
         call.task = asyncio.current_task()
-        timer = asyncio.get_running_loop().call_later(self.total_s, call.expire)
+        timer = asyncio.get_running_loop().call_later(self.limits.total_s, call.expire)
         try:
             await self._attempts(call, client, send)
         except LoomgateError as error:
@@ -108,7 +105,7 @@ class Dispatcher:
         if worker is None:
             raise Unreachable(f"worker {dispatch.worker} was removed")
         body = upstream_body(call.request, self._ours(call, dispatch, worker), _takes_usage_out(call))
-        headers = worker_headers(client, call.call_id, self._also_headers)
+        headers = worker_headers(client, call.call_id, self.limits.headers)
         try:
             return await open_reply(worker.engine, call.request.route.target, headers, body, self.limits)
         except asyncio.CancelledError:
@@ -139,7 +136,7 @@ class Dispatcher:
             if reply.streams:
                 call.to(CallState.STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
-                await relay_stream(call, reply, send, self._learn, _takes_usage_out(call))
+                await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
             else:
                 await relay_whole(call, reply, send, self._learn)
         except EngineError as error:
@@ -165,7 +162,7 @@ class Dispatcher:
             return False
         _uncancel()
         if call.expired and not call.client_gone:
-            raise WorkerTimeout(f"No complete reply within {self.total_s:g} s.", code="total_timeout")
+            raise WorkerTimeout(f"No complete reply within {self.limits.total_s:g} s.", code="total_timeout")
         return True
 
     def _settle(self, call: Call) -> None:
@@ -174,7 +171,7 @@ class Dispatcher:
         else:
             self._loop.feed(Cancelled(call.call_id))
         call.end(Outcome.FAILED, 500, self._loop.clock())
-        self._resolve(call)
+        self._ended(call)
 
     def _ours(self, call: Call, dispatch: Dispatch, worker: Worker) -> dict[str, Any]:
         """The body fields the gateway sets, as far as this worker takes them."""
@@ -186,7 +183,7 @@ class Dispatcher:
             ours["priority"] = dispatch.priority
         if takes.session_id and call.request.route.shape in (Shape.CHAT, Shape.COMPLETION):
             ours["session_id"] = call.call_id
-        salt = self._salt(call.tenant) if takes.cache_salt else None
+        salt = self.salt(call.tenant) if takes.cache_salt else None
         if salt is not None:
             ours["cache_salt"] = salt
         return ours

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway.call import Call
-from gateway.errors import StoreUnavailable, Unsupported
+from gateway.errors import Unsupported
 from gateway.nouns import Record
-from gateway.schedule.events import Event, PlacementLearned
+from gateway.placements import Placements
 from hints.model import Mode
 
 
@@ -21,25 +20,19 @@ class SessionStore(Protocol):
     async def finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         """Which of these steps of the session have ended well."""
 
-    async def placement(self, tenant: str, session: str) -> str | None:
-        """The worker that holds the session's context."""
-
 
 class Gate:
     """Between intake and dispatch, for calls that belong to a session."""
 
-    def __init__(
-        self, store: SessionStore, feed: Callable[[Event], None], placed: Callable[[str], str | None]
-    ) -> None:
+    def __init__(self, store: SessionStore, placements: Placements) -> None:
         self._store = store
-        self._feed = feed
-        self._placed = placed
+        self._placements = placements
 
     async def admit(self, call: Call) -> None:
         """Let a call of a session run, or say why it cannot. Raises: Unsupported, StoreUnavailable."""
         if call.hint.has_data:
             await self._check_data(call)
-        await self._recall_placement(call)
+        await self._placements.recall(call)
 
     async def _check_data(self, call: Call) -> None:
         hint = call.hint
@@ -71,15 +64,3 @@ class Gate:
                 code="unfinished_after",
                 param="after",
             )
-
-    async def _recall_placement(self, call: Call) -> None:
-        """Learn where another replica placed the session, if this one does not know. Never fails the call."""
-        program = call.ready.program
-        if program is None or call.inferred or call.session is None or self._placed(program) is not None:
-            return
-        try:
-            worker = await self._store.placement(call.tenant, call.session)
-        except StoreUnavailable:
-            return
-        if worker is not None:
-            self._feed(PlacementLearned(program, worker))

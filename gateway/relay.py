@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+
+from starlette.types import Send
 
 from engines.base import Engine, EngineError, RawHeaders, Response
 from gateway.call import Call
@@ -13,8 +13,6 @@ from gateway.wire.headers import client_headers, is_event_stream, latin1
 from gateway.wire.reply import StreamedOutput, parse_reply, read_usage, reply_output, reply_usage
 from gateway.wire.sse import UsageTap
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
@@ -22,7 +20,11 @@ class AttemptLimits:
 
     first_byte_s: float = 600.0
     idle_s: float = 120.0
+    total_s: float = 3600.0
+    """From the call's arrival, over all its attempts."""
     reply_bytes: int = 64 << 20
+    headers: frozenset[bytes] = frozenset()
+    """Client headers that travel beside the built-in allow-list."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,297 @@
+"""Wiring: builds every part from the settings, runs them together, and takes them down in order.
+
+`async with Gateway(settings) as gateway: await gateway.serve()`. Nobody imports this but commands and tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+import uvloop
+from engines.vllm import VllmWorker
+
+from gateway import logs
+from gateway.admin import admin_app
+from gateway.asgi import Front
+from gateway.auth import Keys
+from gateway.background import Background
+from gateway.control import control_app
+from gateway.dispatch import Dispatcher
+from gateway.estimate.lengths import LengthEstimator
+from gateway.estimate.tokens import TokenEstimator
+from gateway.fleet import Fleet, Worker
+from gateway.gate import Gate
+from gateway.graph.lineage import Lineage
+from gateway.http_server import Listening, serve
+from gateway.intake import MODES, Intake
+from gateway.loop import Loop
+from gateway.metrics import Metrics
+from gateway.placements import Placements
+from gateway.ports import AdminView, ControlView
+from gateway.reading import read_state
+from gateway.relay import AttemptLimits
+from gateway.resolve import Resolver
+from gateway.salt import Salts
+from gateway.schedule.core import Scheduler
+from gateway.schedule.settings import SchedulerSettings
+from gateway.settings import Settings
+from gateway.shares import Shares
+from gateway.store.keys import Bounds
+from gateway.store.leases import Leases
+from gateway.store.open import Store, open_store
+from gateway.store.recorder import Recorder
+from gateway.store.server import BinaryMissing
+from gateway.store.sessions import Sessions
+from gateway.wire.request import BodyLimits
+
+EXPIRE_EVERY_S = 30.0
+log = logging.getLogger(__name__)
+Reload = Callable[[Settings], Settings]
+
+
+class Gateway:
+    """One gateway process: a store, a fleet, a scheduler, two listeners.
+
+    Entering opens the store and starts watching the workers; leaving drains and closes everything.
+    """
+
+    def __init__(self, settings: Settings, *, reload: Reload | None = None) -> None:
+        """`reload(current)` reads the settings anew on SIGHUP; it raises SettingsError to keep the current ones."""
+        self.settings = settings
+        self.stop = asyncio.Event()
+        self._reload = reload
+        self._stack = AsyncExitStack()
+        self._clock = asyncio.get_running_loop().time
+        self.loop = Loop(Scheduler(scheduler_settings(settings)), self._clock)
+        self.fleet = Fleet(self.loop.feed, self._evict)
+        self.metrics = Metrics(lambda: read_state(self))
+        self.background = Background()
+        self.lineage = Lineage()
+        self._salts = Salts(settings.keys, settings.server.trust_groups, settings.request.cache_salt == "tenant")
+
+    async def __aenter__(self) -> Gateway:
+        """Open the store, build the request path, start the tasks. Raises: ServerError, ValueError."""
+        try:
+            await self._enter()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Close everything, last opened first."""
+        await self._stack.aclose()
+
+    async def _enter(self) -> None:
+        bounds = Bounds(session_ttl_s=self.settings.store.session_ttl_s)
+        self.store = await open_any_store(self.settings)
+        self._stack.push_async_callback(self.store.close)
+        self.recorder = Recorder(self.store, bounds)
+        self.recorder.start()
+        self._stack.push_async_callback(self.recorder.close)
+        self.sessions = Sessions(self.store, bounds)
+        self._stack.push_async_callback(self.background.close)
+        self._build_path()
+        self._stack.push_async_callback(self.fleet.close)
+        replica = secrets.token_hex(8)
+        shares = Shares(Leases(self.store, replica), self._demand, self.loop.feed)
+        for work in (self.loop.tick(), shares.keep(), self._expire()):
+            self._own(asyncio.create_task(work))
+        for worker in self.settings.workers:
+            self.add_worker(worker.name, worker.url, worker.api_key_env)
+
+    def _build_path(self) -> None:
+        """Assemble the request path: front, intake, gate, dispatch, resolve."""
+        settings = self.settings
+        tokens, lengths = TokenEstimator(), LengthEstimator()
+        placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
+        self.resolver = Resolver(
+            lineage=self.lineage,
+            tokens=tokens,
+            lengths=lengths,
+            write=self.recorder.write,
+            store=self.sessions,
+            placements=placements,
+            background=self.background,
+            feed=self.loop.feed,
+            counts=self.metrics,
+        )
+        self.dispatcher = Dispatcher(
+            self.loop,
+            self.fleet,
+            Gate(self.sessions, placements),
+            attempt_limits(settings),
+            salt=self._salts,
+            started=self.resolver.started,
+            ended=self.resolver.ended,
+        )
+        self.intake = Intake(
+            clock=self._clock,
+            lineage=self.lineage,
+            tokens=tokens,
+            lengths=lengths,
+            salt=self._salts,
+            only_model=self._only_model,
+        )
+        self.front = Front(
+            authenticate=Keys(settings.keys).authenticate,
+            intake=self.intake,
+            dispatcher=self.dispatcher,
+            control=control_app(ControlView(self)),
+            models=lambda: [worker.info for worker in self.fleet],
+            refused=self.metrics.refused,
+        )
+        self._apply(settings)
+
+    def _apply(self, settings: Settings) -> None:
+        """Put what may change at run time into force."""
+        self.settings = settings
+        self._salts = Salts(settings.keys, settings.server.trust_groups, settings.request.cache_salt == "tenant")
+        self.front.authenticate = Keys(settings.keys).authenticate
+        self.front.body_limit_bytes = settings.limits.body_bytes
+        self.intake.mode = MODES[settings.hints.mode]
+        self.intake.salt = self.dispatcher.salt = self._salts
+        self.intake.limits = BodyLimits(
+            json_depth=settings.limits.json_depth,
+            n=settings.limits.n,
+            remote_images=settings.request.allow_remote_images,
+        )
+        self.dispatcher.limits = attempt_limits(settings)
+        self.dispatcher.learns = settings.hints.mode != "off"
+        logs.set_level(settings.log.level)
+
+    async def serve(self, ready: Callable[[Listening], None] = lambda listening: None) -> None:
+        """Serve until `stop` is set or a signal asks to stop; then drain. Raises: SettingsError."""
+        loop = asyncio.get_running_loop()
+        signals = {
+            signal.SIGTERM: self._begin_stop,
+            signal.SIGINT: self._begin_stop,
+            signal.SIGHUP: self._reload_now,
+        }
+        for number, handler in signals.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            await serve(
+                self.front,
+                admin_app(AdminView(self)),
+                self.settings,
+                ready=ready,
+                stop=self.stop,
+                refused=self.metrics.refused_http,
+            )
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def add_worker(self, name: str, url: str, api_key_env: str | None = None) -> Worker:
+        """Watch a worker. Raises: ValueError if the name is in use."""
+        key = os.environ.get(api_key_env) if api_key_env is not None else None
+        engine = VllmWorker(url, api_key=key, connect_s=self.settings.timeouts.connect_s)
+        return self.fleet.add(name, url, engine)
+
+    def _begin_stop(self) -> None:
+        if self.front.draining:
+            log.warning("stop_at_once")
+            for task in asyncio.all_tasks():
+                task.cancel()
+        self.front.draining = True
+        self.stop.set()
+
+    def _reload_now(self) -> None:
+        if self._reload is None:
+            return
+        try:
+            self._apply(self._reload(self.settings))
+        except ValueError as error:
+            log.error("settings_kept", extra={"reason": str(error)})
+
+    def _evict(self, worker: str) -> None:
+        self.dispatcher.evict(worker)
+
+    def _only_model(self) -> str | None:
+        models = {model for worker in self.fleet for model in worker.info.models}
+        return models.pop() if len(models) == 1 else None
+
+    def _demand(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Tokens this replica wants of each worker, and the workers' budgets."""
+        snapshot = self.loop.scheduler.snapshot(self._clock())
+        budgets = {worker.name: worker.budget_tokens for worker in snapshot.workers if worker.up}
+        demands = {
+            worker.name: worker.budget_tokens if snapshot.queued else worker.tokens for worker in snapshot.workers
+        }
+        return demands, budgets
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            self.lineage.expire(self._clock())
+
+    def _own(self, task: asyncio.Task[None]) -> None:
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._stack.push_async_callback(end)
+
+
+def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Listening], None]) -> None:
+    """Run a gateway in this process until it is told to stop. Raises: SettingsError, ServerError, ValueError."""
+
+    async def main() -> None:
+        async with Gateway(settings, reload=reload) as gateway:
+            await gateway.serve(ready)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+async def open_any_store(settings: Settings) -> Store:
+    """The configured store; in memory, with a warning, if the private one has no redis-server to run."""
+    data_dir, deadline_s = Path(settings.store.data_dir), settings.store.deadline_ms / 1000
+    try:
+        return await open_store(settings.store.url, data_dir=data_dir, deadline_s=deadline_s)
+    except BinaryMissing as error:
+        log.warning("store_is_volatile", extra={"reason": str(error)})
+        return await open_store("memory://", data_dir=data_dir, deadline_s=deadline_s)
+
+
+def attempt_limits(settings: Settings) -> AttemptLimits:
+    """What the settings say of one attempt."""
+    return AttemptLimits(
+        first_byte_s=settings.timeouts.first_byte_s,
+        idle_s=settings.timeouts.idle_s,
+        total_s=settings.timeouts.total_s,
+        reply_bytes=settings.limits.reply_bytes,
+        headers=frozenset(name.lower().encode() for name in settings.request.allow_headers),
+    )
+
+
+def scheduler_settings(settings: Settings) -> SchedulerSettings:
+    """What the settings say of the core."""
+    schedule = settings.schedule
+    return SchedulerSettings(
+        order=schedule.order,
+        group=schedule.group,
+        place=schedule.place,
+        admit=schedule.admit,
+        seed=time.time_ns() & 0xFFFF_FFFF,
+        max_queue_per_tenant=settings.limits.queue_per_tenant,
+        max_calls_per_worker=schedule.max_calls_per_worker,
+        default_kv_tokens=schedule.default_kv_tokens,
+        sticky_margin=schedule.sticky_margin,
+        group_window_s=schedule.group_window_s,
+        no_worker_grace_s=schedule.no_worker_grace_s,
+    )

@@ -1,0 +1,47 @@
+"""Small work beside the hot path: every task owned, their number bounded, their failures logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from gateway.errors import StoreUnavailable
+
+MAX_TASKS = 512
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """Runs best-effort work that nobody waits for. What does not fit is skipped and counted."""
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, name: str, work: Coroutine[Any, Any, object]) -> None:
+        """Start `work`, unless too much is under way."""
+        if len(self._tasks) >= MAX_TASKS:
+            self.skipped += 1
+            work.close()
+            return
+        task = asyncio.create_task(_guard(name, work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel what is left and wait until it is gone."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _guard(name: str, work: Coroutine[Any, Any, object]) -> None:
+    try:
+        await work
+    except StoreUnavailable:
+        log.debug("background_store_unavailable", extra={"task": name})
+    except Exception:
+        log.exception("background_failed", extra={"task": name})

@@ -1,0 +1,71 @@
+"""Which worker holds a session's context, shared between replicas: asked before the first call, told after it.
+
+The truth is the first claim in the store; a replica that loses the race learns the winner. Only hinted sessions
+are shared: inferred ones are known to the replica that inferred them. Steering only: no failure here fails a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.background import Background
+from gateway.call import Call
+from gateway.errors import StoreUnavailable
+from gateway.schedule.events import Event, PlacementLearned
+
+
+class PlacementStore(Protocol):
+    """The part of the store that remembers placements. Everything raises StoreUnavailable within its deadline."""
+
+    async def placement(self, tenant: str, session: str) -> str | None:
+        """The worker that holds the session's context."""
+
+    async def claim_placement(self, tenant: str, session: str, worker: str, replaces: str | None) -> str:
+        """Say where a session runs; the first wins unless it `replaces` the winner. Returns the winner."""
+
+    async def end(self, tenant: str, session: str) -> bool:
+        """The session is over."""
+
+
+class Placements:
+    """Between the scheduler's own table and the store's."""
+
+    def __init__(
+        self,
+        store: PlacementStore,
+        feed: Callable[[Event], None],
+        placed: Callable[[str], str | None],
+        background: Background,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._placed = placed
+        self._background = background
+
+    async def recall(self, call: Call) -> None:
+        """Learn where another replica placed the session, if this one does not know."""
+        program = call.ready.program
+        if program is None or call.inferred or call.session is None or self._placed(program) is not None:
+            return
+        try:
+            worker = await self._store.placement(call.tenant, call.session)
+        except StoreUnavailable:
+            return
+        if worker is not None:
+            call.remembered_placement = worker
+            self._feed(PlacementLearned(program, worker))
+
+    def claim(self, call: Call) -> None:
+        """Tell the other replicas where a session runs, if that is new."""
+        dispatch, program, session = call.dispatch, call.ready.program, call.session
+        if dispatch is None or program is None or session is None or call.inferred:
+            return
+        if dispatch.why != "session":
+            work = self._claim(call.tenant, session, program, dispatch.worker, call.remembered_placement)
+            self._background.run("claim placement", work)
+
+    async def _claim(self, tenant: str, session: str, program: str, worker: str, replaces: str | None) -> None:
+        winner = await self._store.claim_placement(tenant, session, worker, replaces)
+        if winner != worker:
+            self._feed(PlacementLearned(program, winner))

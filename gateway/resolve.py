@@ -1,0 +1,113 @@
+"""The end of a call: what it taught is learned, what it was is recorded. Runs once per call, never waits."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from gateway.background import Background
+from gateway.call import Call
+from gateway.estimate.lengths import LengthEstimator
+from gateway.estimate.tokens import TokenEstimator
+from gateway.graph.lineage import Lineage
+from gateway.intake import program_key
+from gateway.nouns import Record
+from gateway.placements import Placements, PlacementStore
+from gateway.schedule.events import Event, SessionEnded
+from gateway.states import Outcome
+
+RECENT_RECORDS = 4096
+"""Records kept in memory: a later call may show that a lone one began a session, and their owner may ask."""
+
+
+class Counts(Protocol):
+    """The metrics of a call that ended."""
+
+    def ended(self, call: Call) -> None:
+        """Count one call."""
+
+
+class Resolver:
+    """Told when attempts start and when calls end."""
+
+    def __init__(
+        self,
+        *,
+        lineage: Lineage,
+        tokens: TokenEstimator,
+        lengths: LengthEstimator,
+        write: Callable[[Record], None],
+        store: PlacementStore,
+        placements: Placements,
+        background: Background,
+        feed: Callable[[Event], None],
+        counts: Counts,
+    ) -> None:
+        self._lineage = lineage
+        self._tokens = tokens
+        self._lengths = lengths
+        self._write = write
+        self._store = store
+        self._placements = placements
+        self._background = background
+        self._feed = feed
+        self._counts = counts
+        self._recent: OrderedDict[str, Record] = OrderedDict()
+
+    def started(self, call: Call) -> None:
+        """An attempt was dispatched."""
+        if call.session is None:
+            return
+        self._write(call.record())
+        self._placements.claim(call)
+        for call_id in call.adopted:
+            record = self._recent.get(call_id)
+            if record is not None:
+                self._keep(replace(record, session=call.session))
+
+    def ended(self, call: Call) -> None:
+        """A call has its outcome."""
+        self._counts.ended(call)
+        if call.outcome is Outcome.DONE:
+            self._learn(call)
+        self._keep(call.record())
+        if call.hint.final and call.session is not None:
+            self.end_session(call.tenant, call.session)
+            self._background.run("end session", self._store.end(call.tenant, call.session))
+
+    def end_session(self, tenant: str, session: str) -> None:
+        """Forget what this replica knows of a session that is over."""
+        self._feed(SessionEnded(program_key(tenant, session)))
+        self._lineage.forget_session(tenant, session)
+
+    def recent(self, call_id: str) -> Record | None:
+        """A call that ended on this replica a short while ago."""
+        return self._recent.get(call_id)
+
+    def _learn(self, call: Call) -> None:
+        usage, ready, hint = call.usage, call.ready, call.hint
+        if usage is not None:
+            self._tokens.observe(ready.model, call.size, usage.prompt_tokens)
+            if call.request.route.generates:
+                self._lengths.observe(ready.model, hint.name, hint.step, usage.completion_tokens, n=call.request.n)
+        output = call.output
+        if output is not None:
+            self._lineage.learn(
+                call.tenant,
+                call.call_id,
+                call.session,
+                hint.step,
+                ready.chain,
+                output.text,
+                output.tool_call_ids,
+                call.done_s or call.arrived_s,
+            )
+
+    def _keep(self, record: Record) -> None:
+        self._recent[record.call_id] = record
+        if len(self._recent) > RECENT_RECORDS:
+            self._recent.popitem(last=False)
+        if record.session is not None:
+            self._write(record)

@@ -1,0 +1,58 @@
+"""Keeps this replica's leased shares of the workers' budgets, and tells the scheduler of every change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from gateway.errors import StoreUnavailable
+from gateway.schedule.events import Event, ShareGranted
+
+RENEW_EVERY_S = 1.0
+
+
+class LeaseStore(Protocol):
+    """The part of the store that leases. Everything raises StoreUnavailable within its deadline."""
+
+    async def renew(self, demands: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str, float]:
+        """Shares granted, 0 to 1 per worker."""
+
+    async def release(self, workers: list[str]) -> None:
+        """Give the shares back."""
+
+
+class Shares:
+    """One replica's shares. While the store is down the last ones stand."""
+
+    def __init__(
+        self,
+        leases: LeaseStore,
+        demand: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]],
+        feed: Callable[[Event], None],
+    ) -> None:
+        self._leases = leases
+        self._demand = demand
+        self._feed = feed
+        self._granted: dict[str, float] = {}
+
+    async def keep(self) -> None:
+        """Renew until cancelled, then give everything back."""
+        try:
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    await self.renew()
+                await asyncio.sleep(RENEW_EVERY_S)
+        finally:
+            with contextlib.suppress(StoreUnavailable):
+                await self._leases.release(list(self._granted))
+
+    async def renew(self) -> None:
+        """Renew once. Raises: StoreUnavailable."""
+        demands, budgets = self._demand()
+        shares = await self._leases.renew(demands, budgets)
+        for worker, share in shares.items():
+            if self._granted.get(worker) != share:
+                self._feed(ShareGranted(worker, share))
+        self._granted = dict(shares)
