@@ -1,0 +1,81 @@
+"""The JSON of `GET /v1/workflow/sessions/{s}`, typed. Times of day are Unix seconds, lengths of time are ms."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class Times(TypedDict):
+    """When things happened to a call; None for what has not happened."""
+
+    arrived_at: float
+    queued_ms: float
+    first_byte_ms: float | None
+    """From arrival."""
+    done_ms: float | None
+    """From arrival."""
+
+
+class Tokens(TypedDict):
+    """`prompt` is an estimate until the engine has reported."""
+
+    prompt: int
+    completion: int | None
+
+
+class Cached(TypedDict):
+    """Prompt tokens found in the worker's cache; `actual` is None where the engine does not say."""
+
+    predicted: int
+    actual: int | None
+
+
+class Node(TypedDict):
+    """One call."""
+
+    call_id: str
+    step: str | None
+    state: str
+    outcome: str | None
+    status: int
+    worker: str | None
+    why: str | None
+    attempts: int
+    times: Times
+    tokens: Tokens
+    cached: Cached
+    objective: str | None
+    depth: int
+    """Longest path to an output of the session."""
+
+
+GraphEdge = TypedDict("GraphEdge", {"from": str, "to": str, "kind": str, "known_by": str})
+
+
+class Totals(TypedDict):
+    """The session as a whole; `wall_ms` from the first arrival to the last end so far."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    wall_ms: float
+    critical_path_ms: float
+
+
+class SessionSummary(TypedDict):
+    """One entry of the list of sessions."""
+
+    session: str
+    name: str | None
+    state: Literal["active", "ended"]
+    placement: str | None
+    totals: Totals
+
+
+class SessionDocument(SessionSummary):
+    """One session with its graph. `critical_path` holds call ids, producers first."""
+
+    nodes: list[Node]
+    edges: list[GraphEdge]
+    critical_path: list[str]

@@ -1,0 +1,120 @@
+"""A session as its owner sees it: records in, JSON out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.graph.document import GraphEdge, Node, SessionDocument, SessionSummary, Totals
+from gateway.graph.order import critical_path, depths
+from gateway.nouns import Record
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMeta:
+    """What is known of a session beside its calls. `placement` is the worker that holds its context."""
+
+    name: str | None = None
+    ended: bool = False
+    placement: str | None = None
+
+
+def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> SessionDocument:
+    """The graph of one session; of several records of one call the last one counts.
+
+    Nodes come in order of arrival. An edge may come from a call that is not among them (another session's, or one
+    that is remembered no more); it counts neither for depth nor for the critical path.
+    """
+    calls = _by_arrival(records)
+    edges = _edges(calls)
+    depth = depths((call.call_id for call in calls), _pairs(edges))
+    length_s, path = critical_path({call.call_id: call.done_s or 0.0 for call in calls}, _pairs(edges))
+    summary = _summary(session, meta, calls, length_s)
+    return {
+        **summary,
+        "nodes": [_node(call, depth[call.call_id]) for call in calls],
+        "edges": edges,
+        "critical_path": path,
+    }
+
+
+def session_summary(session: str, meta: SessionMeta, records: Iterable[Record]) -> SessionSummary:
+    """One session without its graph, for lists."""
+    calls = _by_arrival(records)
+    length_s, _ = critical_path({call.call_id: call.done_s or 0.0 for call in calls}, _pairs(_edges(calls)))
+    return _summary(session, meta, calls, length_s)
+
+
+def _by_arrival(records: Iterable[Record]) -> list[Record]:
+    latest = {record.call_id: record for record in records}
+    return sorted(latest.values(), key=lambda record: (record.arrived_at, record.call_id))
+
+
+def _edges(calls: Sequence[Record]) -> list[GraphEdge]:
+    return [
+        {"from": edge.producer, "to": call.call_id, "kind": edge.kind, "known_by": edge.known_by}
+        for call in calls
+        for edge in call.edges
+    ]
+
+
+def _pairs(edges: Iterable[GraphEdge]) -> list[tuple[str, str]]:
+    return [(edge["from"], edge["to"]) for edge in edges]
+
+
+def _summary(session: str, meta: SessionMeta, calls: Sequence[Record], critical_s: float) -> SessionSummary:
+    return {
+        "session": session,
+        "name": meta.name,
+        "state": "ended" if meta.ended else "active",
+        "placement": meta.placement,
+        "totals": _totals(calls, critical_s),
+    }
+
+
+def _totals(calls: Sequence[Record], critical_s: float) -> Totals:
+    usages = [call.usage for call in calls if call.usage is not None]
+    start_at = min((call.arrived_at for call in calls), default=0.0)
+    end_at = max((call.arrived_at + (call.done_s or 0.0) for call in calls), default=0.0)
+    return {
+        "calls": len(calls),
+        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "completion_tokens": sum(usage.completion_tokens for usage in usages),
+        "cached_tokens": sum(usage.cached_tokens or 0 for usage in usages),
+        "wall_ms": _ms(end_at - start_at),
+        "critical_path_ms": _ms(critical_s),
+    }
+
+
+def _node(call: Record, depth: int) -> Node:
+    usage = call.usage
+    return {
+        "call_id": call.call_id,
+        "step": call.step,
+        "state": call.state.value,
+        "outcome": None if call.outcome is None else call.outcome.value,
+        "status": call.status,
+        "worker": call.worker,
+        "why": call.why,
+        "attempts": call.attempts,
+        "times": {
+            "arrived_at": call.arrived_at,
+            "queued_ms": _ms(call.queued_s),
+            "first_byte_ms": None if call.first_byte_s is None else _ms(call.first_byte_s),
+            "done_ms": None if call.done_s is None else _ms(call.done_s),
+        },
+        "tokens": {
+            "prompt": call.prompt_tokens_estimate if usage is None else usage.prompt_tokens,
+            "completion": None if usage is None else usage.completion_tokens,
+        },
+        "cached": {
+            "predicted": call.cached_tokens_predicted,
+            "actual": None if usage is None else usage.cached_tokens,
+        },
+        "objective": call.objective,
+        "depth": depth,
+    }
+
+
+def _ms(length_s: float) -> float:
+    return round(length_s * 1_000, 3)

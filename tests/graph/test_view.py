@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import pytest
+
+from gateway.graph.timeline import WIDTH, render
+from gateway.graph.view import SessionMeta, session_summary, session_view
+from gateway.nouns import Edge, Record, Usage
+from gateway.states import CallState, Outcome
+
+BASE = Record(
+    call_id="m1",
+    tenant="acme",
+    session="s1",
+    name="mapreduce",
+    step="map",
+    parent=None,
+    route="chat",
+    model="m",
+    state=CallState.TERMINAL,
+    outcome=Outcome.DONE,
+    status=200,
+    worker="w0",
+    why="load",
+    attempts=1,
+    arrived_at=1_000.0,
+    queued_s=0.1,
+    first_byte_s=0.3,
+    done_s=1.0,
+    prompt_tokens_estimate=90,
+    usage=Usage(100, 20, 64),
+    cached_tokens_predicted=60,
+    objective="throughput",
+    depth=0,
+)
+SECOND = replace(BASE, call_id="m2", arrived_at=1_000.2, worker="w1", done_s=2.0)
+REDUCE = replace(
+    BASE,
+    call_id="r",
+    step="reduce",
+    arrived_at=1_002.5,
+    done_s=1.5,
+    edges=(Edge("m1", "inferred"), Edge("m2", "hint"), Edge("long-gone", "tool_call_id", "order")),
+)
+META = SessionMeta("mapreduce", placement="w0")
+
+
+@pytest.fixture
+def view():
+    return session_view("s1", META, [REDUCE, SECOND, BASE])
+
+
+def test_nodes_come_by_arrival_with_their_depth(view):
+    assert [(node["call_id"], node["depth"]) for node in view["nodes"]] == [("m1", 1), ("m2", 1), ("r", 0)]
+
+
+def test_a_node_says_what_became_of_the_call(view):
+    assert view["nodes"][0] == {
+        "call_id": "m1",
+        "step": "map",
+        "state": "terminal",
+        "outcome": "done",
+        "status": 200,
+        "worker": "w0",
+        "why": "load",
+        "attempts": 1,
+        "times": {"arrived_at": 1_000.0, "queued_ms": 100.0, "first_byte_ms": 300.0, "done_ms": 1_000.0},
+        "tokens": {"prompt": 100, "completion": 20},
+        "cached": {"predicted": 60, "actual": 64},
+        "objective": "throughput",
+        "depth": 1,
+    }
+
+
+def test_edges_say_how_they_were_known(view):
+    assert view["edges"] == [
+        {"from": "m1", "to": "r", "kind": "data", "known_by": "inferred"},
+        {"from": "m2", "to": "r", "kind": "data", "known_by": "hint"},
+        {"from": "long-gone", "to": "r", "kind": "order", "known_by": "tool_call_id"},
+    ]
+
+
+def test_totals_and_critical_path(view):
+    assert view["critical_path"] == ["m2", "r"]
+    assert view["totals"] == {
+        "calls": 3,
+        "prompt_tokens": 300,
+        "completion_tokens": 60,
+        "cached_tokens": 192,
+        "wall_ms": 4_000.0,
+        "critical_path_ms": 3_500.0,
+    }
+
+
+def test_the_summary_is_the_view_without_the_graph(view):
+    summary = session_summary("s1", META, [BASE, SECOND, REDUCE])
+    assert summary == {key: view[key] for key in ("session", "name", "state", "placement", "totals")}
+
+
+def test_a_call_not_done_has_an_estimate_and_no_end():
+    running = replace(BASE, state=CallState.DISPATCHED, outcome=None, first_byte_s=None, done_s=None, usage=None)
+    (node,) = session_view("s1", META, [running])["nodes"]
+    assert (node["outcome"], node["times"]["done_ms"]) == (None, None)
+    assert node["tokens"] == {"prompt": 90, "completion": None}
+    assert node["cached"] == {"predicted": 60, "actual": None}
+
+
+def test_the_last_record_of_a_call_counts():
+    early = replace(BASE, state=CallState.READY, outcome=None)
+    (node,) = session_view("s1", META, [early, BASE])["nodes"]
+    assert node["state"] == "terminal"
+
+
+def test_an_ended_session_without_calls():
+    view = session_view("s1", SessionMeta(ended=True), [])
+    assert (view["state"], view["nodes"], view["totals"]["wall_ms"]) == ("ended", [], 0.0)
+    assert "0 calls" in render(view)
+
+
+def test_text_lists_the_graph_with_its_edges(view):
+    text = render(view)
+    assert "session s1 (mapreduce): active on w0" in text
+    assert "<- #1 inferred, <- #2 hint, after long-gone tool_call_id" in text
+    assert all(len(line) <= WIDTH for line in text.splitlines())
+
+
+def test_text_draws_each_call_where_it_ran(view):
+    rows = [line for line in render(view).splitlines() if line.count("|") == 2]
+    bars = [row.split("|")[1] for row in rows]
+    assert [row[0] for row in rows] == [" ", "*", "*"]
+    assert [bar.strip()[0] for bar in bars] == [".", ".", "."]
+    assert bars[0].rstrip().endswith("=")
+    assert bars[2].rstrip() == bars[2]
+    starts = [len(bar) - len(bar.lstrip()) for bar in bars]
+    assert starts[0] == 0 < starts[1] < starts[2]
+    assert len({len(bar) for bar in bars}) == 1
+
+
+def test_text_survives_running_calls_and_hostile_names():
+    hostile = replace(BASE, step="\x1b[31m\nred" * 20, usage=None, done_s=None, first_byte_s=None, outcome=None)
+    text = render(session_view("s\x07", SessionMeta("n\n"), [hostile, replace(SECOND, done_s=0.0)]))
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "running" in text
+    assert all(len(line) <= WIDTH for line in text.splitlines())
+
+
+def test_a_crowd_of_inputs_wraps():
+    many = [replace(BASE, call_id=f"m{i}") for i in range(40)]
+    reduce = replace(REDUCE, edges=tuple(Edge(call.call_id, "inferred") for call in many))
+    text = render(session_view("s1", META, [*many, reduce]))
+    assert text.count("<- ") == 40
+    assert all(len(line) <= WIDTH for line in text.splitlines())
