@@ -19,7 +19,8 @@ from engines.base import Engine, EngineError, Unreachable, WorkerInfo, WorkerLoa
 from gateway.schedule.events import Event, LoadRead, WorkerDown, WorkerRemoved, WorkerUp
 
 WATCH_EVERY_S = 1.0
-PROBE_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+PROBE_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Waits between probes of a worker that is out, in paces."""
 OUTCOMES_TO_EJECT = 3
 """Broken calls, or failed health checks, in a row. A refused connection ejects at once."""
 UNKNOWN = WorkerInfo(models=())
@@ -55,11 +56,15 @@ class Worker:
 class Fleet:
     """All workers by name. `feed` takes the scheduler's events, `on_eject` is told whose calls must move."""
 
-    def __init__(self, feed: Callable[[Event], None], on_eject: Callable[[str], None]) -> None:
+    def __init__(
+        self, feed: Callable[[Event], None], on_eject: Callable[[str], None], pace_s: float = WATCH_EVERY_S
+    ) -> None:
+        """`pace_s` is how often a healthy worker is looked at."""
+        self._pace_s = pace_s
         self._feed = feed
         self._on_eject = on_eject
         self._workers: dict[str, Worker] = {}
-        self._pace = random.Random()
+        self._jitter = random.Random()
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -132,10 +137,14 @@ class Fleet:
 
     async def _watch(self, worker: Worker) -> None:
         while True:
-            if worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
-                await self._probe_until_up(worker)
-            await self._pause(worker, WATCH_EVERY_S)
-            await self._check(worker)
+            try:
+                if worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
+                    await self._probe_until_up(worker)
+                await self._pause(worker, self._pace_s)
+                await self._check(worker)
+            except Exception:
+                log.exception("watch_failed", extra={"worker": worker.name})
+                await asyncio.sleep(self._pace_s)
 
     async def _probe_until_up(self, worker: Worker) -> None:
         tries = 0
@@ -144,7 +153,7 @@ class Fleet:
                 info = await worker.engine.probe()
             except EngineError as error:
                 worker.last_error = f"{type(error).__name__}: {error}"
-                await self._pause(worker, PROBE_BACKOFF_S[min(tries, len(PROBE_BACKOFF_S) - 1)])
+                await self._pause(worker, self._pace_s * PROBE_BACKOFF[min(tries, len(PROBE_BACKOFF) - 1)])
                 tries += 1
             else:
                 self._take_back(worker, info)
@@ -184,7 +193,7 @@ class Fleet:
         """Wait, with some jitter; a broken call ends the wait early."""
         worker.wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.wake.wait(), seconds * self._pace.uniform(0.8, 1.2))
+            await asyncio.wait_for(worker.wake.wait(), seconds * self._jitter.uniform(0.8, 1.2))
 
 
 def _restarted(last_error: str | None) -> bool:
