@@ -52,6 +52,15 @@ class Node(TypedDict):
 GraphEdge = TypedDict("GraphEdge", {"from": str, "to": str, "kind": str, "known_by": str})
 
 
+class CallDocument(Node):
+    """One call by itself: the JSON of `GET /v1/workflow/calls/{id}`."""
+
+    session: str | None
+    name: str | None
+    model: str
+    edges: list[GraphEdge]
+
+
 class Totals(TypedDict):
     """The session as a whole; `wall_ms` from the first arrival to the last end so far."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway.graph.document import GraphEdge, Node, SessionDocument, SessionSummary, Totals
+from gateway.graph.document import CallDocument, GraphEdge, Node, SessionDocument, SessionSummary, Totals
 from gateway.graph.order import critical_path, depths
 from gateway.nouns import Record
 
@@ -43,6 +43,17 @@ def session_summary(session: str, meta: SessionMeta, records: Iterable[Record]) 
     calls = _by_arrival(records)
     length_s, _ = critical_path({call.call_id: call.done_s or 0.0 for call in calls}, _pairs(_edges(calls)))
     return _summary(session, meta, calls, length_s)
+
+
+def call_view(call: Record) -> CallDocument:
+    """One call without its session: `depth` is the recorded one."""
+    return {
+        **_node(call, call.depth),
+        "session": call.session,
+        "name": call.name,
+        "model": call.model,
+        "edges": _edges([call]),
+    }
 
 
 def _by_arrival(records: Iterable[Record]) -> list[Record]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.graph.timeline import WIDTH, render
-from gateway.graph.view import SessionMeta, session_summary, session_view
+from gateway.graph.view import SessionMeta, call_view, session_summary, session_view
 from gateway.nouns import Edge, Record, Usage
 from gateway.states import CallState, Outcome
 
@@ -94,6 +94,18 @@ def test_totals_and_critical_path(view):
 def test_the_summary_is_the_view_without_the_graph(view):
     summary = session_summary("s1", META, [BASE, SECOND, REDUCE])
     assert summary == {key: view[key] for key in ("session", "name", "state", "placement", "totals")}
+
+
+def test_one_call_by_itself_says_where_it_belongs(view):
+    alone = call_view(replace(REDUCE, depth=3))
+    assert alone == {
+        **view["nodes"][2],
+        "depth": 3,
+        "session": "s1",
+        "name": "mapreduce",
+        "model": "m",
+        "edges": view["edges"],
+    }
 
 
 def test_a_call_not_done_has_an_estimate_and_no_end():
