@@ -16,9 +16,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from gateway.settings import BoundError, Settings
-
-__all__ = ["Loaded", "Reload", "Settings", "SettingsError", "load", "load_settings", "masked", "reload_settings"]
+from gateway.settings import BoundError, Server, Settings, join_address, split_address
 
 Tree = dict[str, object]
 Sources = dict[str, str]
@@ -28,11 +26,13 @@ ENV_PREFIX = "LOOMGATE_"
 _OTHER_ENV = ("CONFIG", "ADMIN_URL", "ADMIN_KEY")
 WORKER_KEY_ENV_PREFIX = "LOOMGATE_WORKER_KEY_"
 """Variables of this prefix may hold engine keys and are no settings."""
+_HALVES = ("server.host", "server.port")
 _TABLES = ("worker", "key")
 RESTART = (
     "server",
     "store",
     "schedule",
+    "worker",
     "limits.connections",
     "limits.header_bytes",
     "limits.header_count",
@@ -73,13 +73,19 @@ class Reload:
     """Differs in the file, not in `settings`."""
 
 
+def config_path(given: Path | None, env: Mapping[str, str]) -> Path | None:
+    """The settings file: the one given by flag, else `LOOMGATE_CONFIG`'s, else none."""
+    named = env.get("LOOMGATE_CONFIG")
+    return given if given is not None else Path(named) if named else None
+
+
 def load_settings(
     path: Path | None, env: Mapping[str, str], overrides: Mapping[str, object] | None = None
 ) -> Settings:
     """Read, merge and check all settings.
 
-    `overrides` maps dotted names to values (`{"server.listen": "0.0.0.0:80"}`), None meaning "not given".
-    Raises: SettingsError.
+    `overrides` maps dotted names to values (`{"server.listen": "0.0.0.0:80"}`), None meaning "not given";
+    `server.host` and `server.port` stand for half of `server.listen`. Raises: SettingsError.
     """
     return load(path, env, overrides).settings
 
@@ -93,7 +99,11 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, obje
     for variable, setting, value in _read_env(env):
         _put(tree, sources, setting, value, f"environment {variable}")
     for setting, value in (overrides or {}).items():
-        if value is not None:
+        if value is None:
+            continue
+        if setting in _HALVES:
+            _put(tree, sources, "server.listen", _with_half(tree, setting, value), "flag")
+        else:
             _put(tree, sources, setting, value, "flag")
     _name_workers(tree)
     settings = _validate(tree, sources)
@@ -112,8 +122,9 @@ def reload_settings(
     old, new = _flat(current), _flat(fresh)
     differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     fixed = tuple(name for name in differing if _needs_restart(name))
+    combined = _keep_fixed(current, fresh).model_dump(mode="json", by_alias=True)
     return Reload(
-        settings=_keep_fixed(current, fresh),
+        settings=_validate(combined, {"key": "reload"}),
         changed=tuple(name for name in differing if name not in fixed),
         needs_restart=fixed,
     )
@@ -225,6 +236,19 @@ def _put(tree: Tree, sources: Sources, setting: str, value: object, source: str)
     inner = tree.setdefault(section, {})
     if isinstance(inner, dict):
         inner[key] = value
+
+
+def _with_half(tree: Tree, half: str, value: object) -> str:
+    """`server.listen` as known so far, with its host or its port replaced."""
+    server = tree.get("server")
+    known = server.get("listen") if isinstance(server, dict) else None
+    try:
+        host, port = split_address(known if isinstance(known, str) else Server().listen)
+    except ValueError as error:
+        raise SettingsError("server.listen", "file or environment", f"{known!r}: {error}", "correct it") from None
+    if half == "server.port":
+        return join_address(host, str(value))
+    return join_address(str(value).strip("[]"), str(port))
 
 
 def _name_workers(tree: Tree) -> None:
@@ -339,7 +363,7 @@ def _needs_restart(name: str) -> bool:
 
 def _keep_fixed(current: Settings, fresh: Settings) -> Settings:
     """`fresh`, with everything that needs a restart as it is in `current`."""
-    kept: dict[str, object] = {}
+    kept: dict[str, object] = {"workers": current.workers}
     for section in Settings.model_fields:
         old, new = getattr(current, section), getattr(fresh, section)
         if section in RESTART:

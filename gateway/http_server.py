@@ -13,8 +13,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
+from starlette.types import ASGIApp
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 
@@ -39,8 +40,8 @@ class Listening:
 
 
 async def serve(
-    app: ASGI3Application,
-    admin_app: ASGI3Application,
+    app: ASGIApp,
+    admin_app: ASGIApp,
     settings: Settings,
     *,
     ready: Callable[[Listening], None],
@@ -74,7 +75,7 @@ class Listener:
 
     def __init__(
         self,
-        app: ASGI3Application,
+        app: ASGIApp,
         setting: str,
         address: str,
         bounds: Bounds,
@@ -84,7 +85,7 @@ class Listener:
         self._address = address
         self._state = ListenerState(bounds, refused)
         self._config = Config(
-            app,
+            cast(ASGI3Application, app),
             http=Connection,
             ws="none",
             lifespan="off",

@@ -23,6 +23,8 @@ _RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message",
 _QUOTABLE: Final = (OSError, LoomgateError, ImportError)
 """Exceptions whose messages never hold a client's text."""
 
+log = logging.getLogger(__name__)
+
 
 def configure(level: str, form: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
     """Send all logs of this process to `stream` (stderr), in place of what was set up before."""
@@ -40,6 +42,11 @@ def configure(level: str, form: Literal["auto", "json", "text"], stream: TextIO 
 def set_level(level: str) -> None:
     """Change the level of a running process."""
     logging.getLogger().setLevel(level.upper())
+
+
+def reloaded(changed: tuple[str, ...], needs_restart: tuple[str, ...]) -> None:
+    """Say what a reload of the settings did, by the settings' names."""
+    log.info("settings_reloaded", extra={"changed": ",".join(changed), "needs_restart": ",".join(needs_restart)})
 
 
 class JsonFormatter(logging.Formatter):

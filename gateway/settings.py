@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from gateway.schedule.settings import POLICIES
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -24,6 +35,11 @@ def split_address(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("expected host:port, such as 127.0.0.1:8080")
     return host, int(port)
+
+
+def join_address(host: str, port: str) -> str:
+    """The inverse of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -92,7 +108,7 @@ class Store(Section):
     """The Redis behind sessions and variables."""
 
     url: str | None = None
-    """None is a private redis-server child; `fakeredis://` is volatile."""
+    """None is a private redis-server child; `memory://` is volatile."""
     data_dir: str = ".loomgate/store"
     deadline_ms: Annotated[int, Field(ge=10, le=60_000)] = 250
     """Of every single store operation."""
@@ -152,18 +168,30 @@ class Timeouts(Section):
 
 
 class Schedule(Section):
-    """Names and parameters of the policies."""
+    """Names and parameters of the policies; `gateway/schedule/settings.py` says more of each."""
 
     order: Name = "program_service"
     group: Name = "prefix"
     place: Name = "program_aware"
     admit: Name = "tokens"
-    max_calls_per_worker: Count = 256
-    worker_tokens: Count | None = None
-    """Tokens in flight per worker; None derives them from the worker's KV capacity."""
-    sticky_margin_s: Delay = 0.5
-    group_window_s: Delay = 0.02
-    grace_s: Delay = 0.002
+    max_calls_per_worker: Count = 128
+    """In flight per worker, over all replicas."""
+    default_kv_tokens: Count = 131_072
+    """Tokens in flight for a worker that does not tell its KV capacity."""
+    sticky_margin: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """A session leaves its worker when another's predicted completion is less by more than this part of it."""
+    group_window_s: Delay = 0.5
+    """How much younger a call may be that goes early with its prefix group."""
+    no_worker_grace_s: Delay = 10.0
+    """How long a call waits for any worker of its model to come up."""
+
+    @field_validator(*POLICIES)
+    @classmethod
+    def _policy_exists(cls, name: str, field: ValidationInfo) -> str:
+        known = POLICIES[field.field_name or ""]
+        if name not in known:
+            raise ValueError(f"should be one of {', '.join(sorted(known))}")
+        return name
 
 
 class Request(Section):
