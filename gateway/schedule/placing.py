@@ -185,6 +185,6 @@ class Placing:
             self._index.teach(worker.name, call.chain)
         if call.program is not None:
             self._programs.use(call.program).worker = worker.name
-        cached_tokens = entry.cached.get(worker.name, 0)
+        cached_tokens = max(0, call.prompt_tokens - missing_tokens)
         priority = int(entry.rank_s * 1000)
         effects.append(Dispatch(call.call_id, worker.name, entry.attempts, entry.why, priority, cached_tokens))

@@ -16,7 +16,10 @@ class WorkerSnapshot:
     calls: int
     tokens: int
     """In flight: missing prompt tokens and expected output."""
+    budget_tokens: int
+    """What all replicas together may have in flight there."""
     limit_tokens: int
+    """This replica's leased part of it."""
     queued: int
     """Calls that wait for this worker alone."""
     external_calls: int
@@ -59,6 +62,7 @@ def take(board: Board, now_s: float) -> Snapshot:
                 up=worker.up,
                 calls=worker.calls,
                 tokens=worker.tokens,
+                budget_tokens=worker.budget_tokens,
                 limit_tokens=worker.limit_tokens,
                 queued=worker.queue.live,
                 external_calls=worker.external_calls,

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.estimate.service import START_DECODE_S, START_PREFILL_S, ServiceSample, ServiceTimes
+
+
+def feed(times: ServiceTimes, worker: str, prefill_s: float, decode_s: float, *, streamed: bool = True) -> None:
+    rng = Random(1)
+    for _ in range(300):
+        missing, ahead, output = rng.randrange(50, 3000), rng.choice([0, 0, 500]), rng.randrange(20, 300)
+        first_s = (missing + ahead) * prefill_s
+        total_s = first_s + output * decode_s
+        times.observe(worker, ServiceSample(missing, ahead, output, first_s if streamed else total_s, total_s))
+
+
+def test_a_new_worker_is_taken_as_fast_as_the_fleet():
+    times = ServiceTimes()
+    assert (times.add("a").prefill_s, times.add("a").decode_s) == (START_PREFILL_S, START_DECODE_S)
+    feed(times, "a", 0.002, 0.05)
+    assert times.add("b").prefill_s == times.fleet.prefill_s
+    assert times.fleet.prefill_s == pytest.approx(0.002, rel=0.2)
+
+
+def test_streamed_replies_teach_both_rates_and_the_error_falls():
+    times = ServiceTimes()
+    feed(times, "a", 0.002, 0.05)
+    rates = times.add("a")
+    assert rates.prefill_s == pytest.approx(0.002, rel=0.1)
+    assert rates.decode_s == pytest.approx(0.05, rel=0.1)
+    assert rates.error < 0.1
+    assert rates.predict_s(1000, 100) == pytest.approx(7.0, rel=0.1)
+
+
+def test_replies_that_come_at_once_teach_their_total():
+    times = ServiceTimes()
+    feed(times, "a", 0.001, 0.04, streamed=False)
+    assert times.add("a").predict_s(1500, 150) == pytest.approx(7.5, rel=0.15)
+
+
+def test_what_was_learned_of_an_unused_worker_fades_to_the_fleet():
+    times = ServiceTimes()
+    feed(times, "slow", 0.02, 0.2)
+    for _ in range(3):
+        feed(times, "fast", 0.001, 0.01)
+    assert times.add("slow").prefill_s > 5 * times.fleet.prefill_s
+    for _ in range(3600):
+        times.age(1.0)
+    assert times.add("slow").prefill_s == pytest.approx(times.fleet.prefill_s, rel=0.05)
+
+
+def test_one_stall_does_not_ruin_a_rate():
+    times = ServiceTimes()
+    feed(times, "a", 0.001, 0.01)
+    times.observe("a", ServiceSample(100, 0, 100, 600.0, 601.0))
+    assert times.add("a").prefill_s < 0.003
+
+
+def test_a_removed_worker_starts_anew():
+    times = ServiceTimes()
+    old = times.add("a")
+    times.remove("a")
+    assert times.add("a") is not old
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 10**6),
+            st.integers(0, 10**6),
+            st.integers(0, 10**5),
+            st.floats(0, 1e5),
+            st.floats(0, 1e5),
+        ),
+        max_size=40,
+    )
+)
+def test_rates_stay_positive_and_finite(samples):
+    times = ServiceTimes()
+    rates = times.add("a")
+    for missing, ahead, output, first_s, rest_s in samples:
+        times.observe("a", ServiceSample(missing, ahead, output, first_s, first_s + rest_s))
+        times.age(1.0)
+        assert 0 < rates.prefill_s < 1e6
+        assert 0 < rates.decode_s < 1e6
+        assert 0 <= rates.error <= 20

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.order.fcfs import Fcfs
+from gateway.schedule.policies.order.program_service import ProgramService
+from gateway.schedule.settings import SchedulerSettings
+from hints.model import Objective
+
+SETTINGS = SchedulerSettings(
+    service_quantum_s=1.0,
+    service_weight=1.0,
+    throughput_offset_s=20.0,
+    priority_step_s=5.0,
+    max_delay_s=60.0,
+    max_lead_s=30.0,
+)
+CALL = ReadyCall("c", "t", "m", 100.0, 10, 10)
+
+
+def test_fcfs_ranks_by_arrival_alone():
+    hinted = replace(CALL, objective=Objective.THROUGHPUT, priority=3, deadline_s=0.0)
+    assert Fcfs(SETTINGS).rank_s(hinted, 50.0, 1.0) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("attained_s", "offset_s"),
+    [(0.0, 0.0), (0.9, 0.0), (1.0, 1.0), (1.9, 1.0), (2.0, 2.0), (9.0, 8.0), (1e6, 60.0)],
+)
+def test_service_demotes_by_bins_that_double(attained_s, offset_s):
+    assert ProgramService(SETTINGS).rank_s(CALL, attained_s, 0.0) == 100.0 + offset_s
+
+
+def test_objective_and_urgency_move_the_rank():
+    order = ProgramService(SETTINGS)
+    assert order.rank_s(replace(CALL, objective=Objective.THROUGHPUT), 0.0, 0.0) == 120.0
+    assert order.rank_s(replace(CALL, objective=Objective.LATENCY), 0.0, 0.0) == 100.0
+    assert order.rank_s(replace(CALL, priority=2), 0.0, 0.0) == 90.0
+    assert order.rank_s(replace(CALL, priority=-2), 0.0, 0.0) == 110.0
+
+
+def test_a_deadline_leaves_time_for_the_service_and_never_delays():
+    order = ProgramService(SETTINGS)
+    assert order.rank_s(replace(CALL, deadline_s=105.0), 0.0, 15.0) == 90.0
+    assert order.rank_s(replace(CALL, deadline_s=500.0), 0.0, 15.0) == 100.0
+    assert order.rank_s(replace(CALL, deadline_s=100.0), 0.0, 1e9) == 70.0
+
+
+@given(
+    attained_s=st.floats(0, 1e9),
+    service_s=st.floats(0, 1e9),
+    priority=st.integers(-(10**6), 10**6),
+    deadline_s=st.none() | st.floats(-1e9, 1e9),
+    objective=st.sampled_from([None, *Objective]),
+)
+def test_the_offset_is_bounded(attained_s, service_s, priority, deadline_s, objective):
+    order = ProgramService(SETTINGS)
+    call = replace(CALL, priority=priority, deadline_s=deadline_s, objective=objective)
+    rank_s = order.rank_s(call, attained_s, service_s)
+    assert -SETTINGS.max_lead_s <= rank_s - call.arrived_s <= SETTINGS.max_delay_s
+    assert order.spread_s == SETTINGS.max_lead_s + SETTINGS.max_delay_s

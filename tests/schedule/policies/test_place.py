@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from gateway.estimate.service import WorkerRates
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.admit.tokens import TokenBudget
+from gateway.schedule.policies.place.least_load import LeastLoad
+from gateway.schedule.policies.place.program_aware import ProgramAware
+from gateway.schedule.policies.place.round_robin import RoundRobin
+from gateway.schedule.pool import Pool
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+SETTINGS = SchedulerSettings(sticky_margin=0.3)
+ADMIT = TokenBudget(SETTINGS)
+CALL = ReadyCall("c", "t", "m", 0.0, 1000, 100)
+PREFILL_S, DECODE_S = 0.001, 0.01
+
+
+def fleet(count: int = 2, budget_tokens: int = 100_000) -> tuple[Pool, list[WorkerState]]:
+    pool = Pool("m")
+    workers = [WorkerState(f"w{n}", WorkerRates(PREFILL_S, DECODE_S), budget_tokens, 32) for n in range(count)]
+    for worker in workers:
+        pool.members[worker.name] = worker
+        worker.pools.append(pool)
+        worker.up = True
+    pool.refresh()
+    return pool, workers
+
+
+def occupy(worker: WorkerState, calls: int, tokens: int, service_s: float = 1.0) -> None:
+    worker.calls, worker.tokens, worker.service_s = calls, tokens, service_s * calls
+
+
+def test_round_robin_takes_turns_and_waits_for_its_turn():
+    pool, workers = fleet(3)
+    place = RoundRobin(SETTINGS, ADMIT, Random(0))
+    occupy(workers[1], 32, 100_000)
+    choices = [place.choose(CALL, pool, pool.up, {}, None) for _ in range(6)]
+    assert [choice.worker.name for choice in choices] == ["w0", "w1", "w2"] * 2
+    assert all(choice.waits_here and choice.patience_s is None for choice in choices)
+    assert not place.may_move(CALL, {}, workers[0], workers[1])
+
+
+def test_least_load_prefers_room_then_little_load_and_draws_ties():
+    pool, workers = fleet(3)
+    place = LeastLoad(SETTINGS, ADMIT, Random(0))
+    occupy(workers[0], 2, 3000)
+    drawn = Counter(place.choose(CALL, pool, pool.up, {}, None).worker.name for _ in range(300))
+    assert set(drawn) == {"w1", "w2"}
+    assert min(drawn.values()) > 90
+    occupy(workers[1], 1, 99_500)
+    occupy(workers[2], 1, 99_500)
+    assert place.choose(CALL, pool, pool.up, {}, None).worker is workers[0]
+
+
+def test_without_reuse_program_aware_is_least_load_and_ties_follow_the_seed():
+    def draws(seed: int) -> list[str]:
+        pool, _ = fleet(4)
+        place = ProgramAware(SETTINGS, ADMIT, Random(seed))
+        return [place.choose(CALL, pool, pool.up, {}, None).worker.name for _ in range(50)]
+
+    assert draws(1) == draws(1)
+    assert draws(1) != draws(2)
+    assert set(draws(1)) == {"w0", "w1", "w2", "w3"}
+
+
+def test_reuse_wins_until_the_load_costs_more():
+    pool, workers = fleet()
+    place = ProgramAware(SETTINGS, ADMIT, Random(0))
+    cached = {"w0": 900}
+    choice = place.choose(CALL, pool, pool.up, cached, None)
+    assert (choice.worker.name, choice.why) == ("w0", "prefix")
+    workers[0].prefill_tokens = 2000
+    choice = place.choose(CALL, pool, pool.up, cached, None)
+    assert (choice.worker.name, choice.why) == ("w1", "load")
+
+
+def test_a_full_worker_is_worth_waiting_for_when_its_wait_is_short():
+    pool, workers = fleet(2, budget_tokens=5000)
+    place = ProgramAware(SETTINGS, ADMIT, Random(0))
+    occupy(workers[0], 10, 5000, service_s=1.0)
+    choice = place.choose(CALL, pool, pool.up, {"w0": 900}, None)
+    assert choice.worker.name == "w0"
+    assert choice.waits_here
+    assert choice.patience_s is not None
+    assert 1.9 < choice.patience_s < 2.1, "as long as it would take on the other worker: 1,000 + 100 tokens"
+    occupy(workers[0], 2, 5000, service_s=10.0)
+    assert place.choose(CALL, pool, pool.up, {"w0": 900}, None).worker.name == "w1"
+
+
+def test_home_is_left_only_for_more_than_the_margin():
+    pool, workers = fleet()
+    place = ProgramAware(SETTINGS, ADMIT, Random(0))
+    workers[0].prefill_tokens = 600
+    choice = place.choose(CALL, pool, pool.up, {}, workers[0])
+    assert (choice.worker.name, choice.why) == ("w0", "session")
+    workers[0].prefill_tokens = 1200
+    assert place.choose(CALL, pool, pool.up, {}, workers[0]).worker.name == "w1"
+
+
+def test_a_waiting_call_moves_where_it_would_end_sooner():
+    pool, workers = fleet(2, budget_tokens=5000)
+    place = ProgramAware(SETTINGS, ADMIT, Random(0))
+    occupy(workers[0], 2, 5000, service_s=10.0)
+    assert place.may_move(CALL, {"w0": 900}, workers[1], workers[0])
+    occupy(workers[0], 10, 5000, service_s=0.5)
+    assert not place.may_move(CALL, {"w0": 900}, workers[1], workers[0])
+    assert pool.up == workers

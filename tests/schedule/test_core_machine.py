@@ -1,0 +1,275 @@
+"""The core under any sequence of events: nothing lost, nothing doubled, capacity kept, same events same effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from gateway.nouns import Chain, ReadyCall, Usage
+from gateway.schedule.core import Scheduler
+from gateway.schedule.events import (
+    Arrived,
+    Cancelled,
+    Dispatch,
+    Effect,
+    Event,
+    Failed,
+    Finished,
+    FirstByte,
+    LoadRead,
+    PlacementLearned,
+    Refusal,
+    Reject,
+    SessionEnded,
+    ShareGranted,
+    Tick,
+    WorkerDown,
+    WorkerRemoved,
+    WorkerUp,
+)
+from gateway.schedule.settings import SchedulerSettings
+from hints.model import Objective
+
+WORKERS = ("w0", "w1", "w2")
+MODELS = ("a", "b")
+BUDGET_TOKENS = 1000
+MAX_CALLS = 4
+
+worker_names = st.sampled_from(WORKERS)
+picks = st.integers(0, 63)
+
+
+@dataclass
+class Known:
+    """A call as the test follows it."""
+
+    call: ReadyCall
+    worker: str | None = None
+    attempts: int = 0
+    failed_on: set[str] = field(default_factory=set)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    now_s = 0.0
+
+    @initialize(
+        order=st.sampled_from(["fcfs", "program_service"]),
+        group=st.sampled_from(["none", "prefix"]),
+        place=st.sampled_from(["program_aware", "least_load", "round_robin"]),
+        admit=st.sampled_from(["tokens", "calls"]),
+        seed=st.integers(0, 3),
+    )
+    def start(self, order, group, place, admit, seed):
+        self.settings = SchedulerSettings(
+            order=order,
+            group=group,
+            place=place,
+            admit=admit,
+            seed=seed,
+            max_queue_per_tenant=6,
+            max_calls_per_worker=MAX_CALLS,
+            default_kv_tokens=BUDGET_TOKENS,
+            max_programs=3,
+            group_min_tokens=40,
+        )
+        self.core, self.twin = Scheduler(self.settings), Scheduler(self.settings)
+        self.live: dict[str, Known] = {}
+        self.up: dict[str, tuple[str, ...]] = {}
+        self.known_models: dict[str, tuple[str, ...]] = {}
+        self.share: dict[str, float] = {}
+        self.made = 0
+        self.send(WorkerUp("w0", ("a",)))
+
+    def send(self, event: Event) -> list[Effect]:
+        self._expect(event)
+        effects = self.core.on(event, self.now_s)
+        assert effects == self.twin.on(event, self.now_s), "same events, same effects"
+        for effect in effects:
+            self._apply(effect)
+        self._check_capacity(effects)
+        return effects
+
+    def _expect(self, event: Event) -> None:
+        if isinstance(event, WorkerUp):
+            self.up[event.name] = self.known_models[event.name] = event.models
+            for known in self.live.values():
+                if known.worker is None:
+                    known.failed_on.discard(event.name)
+        elif isinstance(event, WorkerDown | WorkerRemoved):
+            self.up.pop(event.name, None)
+
+    def _apply(self, effect: Effect) -> None:
+        known = self.live[effect.call_id]
+        assert known.worker is None, "only waiting calls are dispatched or rejected"
+        if isinstance(effect, Reject):
+            assert effect.reason in Refusal
+            del self.live[effect.call_id]
+            return
+        assert known.call.model in self.up[effect.worker], "dispatched to a worker that is up and serves the model"
+        assert effect.worker not in known.failed_on
+        known.worker = effect.worker
+        known.attempts += 1
+        assert effect.attempt == known.attempts <= self.settings.max_attempts
+        assert 0 <= effect.cached_tokens < known.call.prompt_tokens
+
+    def _check_capacity(self, effects: list[Effect]) -> None:
+        workers = {worker.name: worker for worker in self.core.snapshot(self.now_s).workers}
+        for name in {effect.worker for effect in effects if isinstance(effect, Dispatch)}:
+            worker, share = workers[name], self.share.get(name, 1.0)
+            assert worker.calls == 1 or worker.calls <= MAX_CALLS * share
+            if self.settings.admit == "tokens":
+                assert worker.calls == 1 or worker.tokens <= BUDGET_TOKENS * share
+
+    def _pick(self, pick: int) -> str:
+        names = list(self.live)
+        return names[pick % len(names)] if names else "nobody"
+
+    @rule(
+        tenant=st.sampled_from(["t0", "t1"]),
+        model=st.sampled_from([*MODELS, "a", "a", "unknown"]),
+        prompt=st.integers(1, 1500),
+        output=st.integers(1, 400),
+        family=st.integers(0, 3),
+        length=st.integers(0, 4),
+        program=st.sampled_from([None, "p0", "p1", "p2", "p3", "p4"]),
+        objective=st.sampled_from([None, *Objective]),
+        slack_s=st.sampled_from([None, 0.0, 5.0, 500.0]),
+        priority=st.integers(-3, 3),
+    )
+    def arrive(self, tenant, model, prompt, output, family, length, program, objective, slack_s, priority):
+        self.made += 1
+        hashes = tuple(family * 100 + depth for depth in range(length))
+        chain = Chain(hashes, tuple(50 * (depth + 1) for depth in range(length)), hashes)
+        call = ReadyCall(
+            f"c{self.made}",
+            tenant,
+            model,
+            self.now_s,
+            max(prompt, chain.tokens[-1] if chain.tokens else 1),
+            output,
+            chain=chain,
+            program=program,
+            objective=objective,
+            deadline_s=None if slack_s is None else self.now_s + slack_s,
+            priority=priority,
+        )
+        self.live[call.call_id] = Known(call)
+        effects = self.send(Arrived(call))
+        if model == "unknown":
+            assert effects == [Reject(call.call_id, Refusal.UNKNOWN_MODEL)]
+
+    @rule(pick=picks)
+    def arrive_again(self, pick):
+        name = self._pick(pick)
+        if name in self.live:
+            assert self.send(Arrived(self.live[name].call)) == []
+
+    @rule(pick=picks)
+    def first_byte(self, pick):
+        assert self.send(FirstByte(self._pick(pick))) == []
+
+    @rule(pick=picks, tokens=st.one_of(st.none(), st.integers(0, 500)), cached=st.none() | st.integers(0, 900))
+    def finish(self, pick, tokens, cached):
+        name = self._pick(pick)
+        usage = None if tokens is None else Usage(300, tokens, cached)
+        self._end(name, Finished(name, usage))
+
+    @rule(pick=picks)
+    def fail_for_good(self, pick):
+        name = self._pick(pick)
+        self._end(name, Failed(name, retry=False))
+
+    def _end(self, name: str, event: Event) -> None:
+        if name in self.live and self.live[name].worker is not None:
+            del self.live[name]
+        self.send(event)
+
+    @rule(pick=picks)
+    def fail_and_retry(self, pick):
+        name = self._pick(pick)
+        known = self.live.get(name)
+        if known is not None and known.worker is not None:
+            known.failed_on.add(known.worker)
+            known.worker = None
+        self.send(Failed(name, retry=True))
+
+    @rule(pick=picks)
+    def cancel(self, pick):
+        name = self._pick(pick)
+        self.live.pop(name, None)
+        self.send(Cancelled(name))
+
+    @rule(name=st.sampled_from(["nobody", "c1"]), kind=st.sampled_from([FirstByte, Finished, Cancelled]))
+    def late_event(self, name, kind):
+        if name not in self.live:
+            assert self.send(kind(name)) == []
+
+    @rule(
+        name=worker_names,
+        models=st.sampled_from([("a",), ("b",), ("a", "b"), ()]),
+        kv=st.sampled_from([None, BUDGET_TOKENS]),
+        fresh=st.booleans(),
+    )
+    def worker_up(self, name, models, kv, fresh):
+        self.send(WorkerUp(name, models, kv, fresh))
+
+    @rule(name=worker_names, forget=st.booleans())
+    def worker_down(self, name, forget):
+        self.send(WorkerDown(name, forget))
+
+    @rule(name=worker_names)
+    def worker_removed(self, name):
+        self.share.pop(name, None)
+        self.send(WorkerRemoved(name))
+
+    @rule(name=worker_names, running=st.integers(0, 20), waiting=st.integers(0, 3))
+    def load_read(self, name, running, waiting):
+        self.send(LoadRead(name, running, waiting, 0.5))
+
+    @rule(name=worker_names, share=st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+    def share_granted(self, name, share):
+        if name in {worker.name for worker in self.core.snapshot(self.now_s).workers}:
+            self.share[name] = share
+        self.send(ShareGranted(name, share))
+
+    @rule(program=st.sampled_from(["p0", "p1"]), name=worker_names, over=st.booleans())
+    def program_learned_or_over(self, program, name, over):
+        self.send(SessionEnded(program) if over else PlacementLearned(program, name))
+        assert self.core.placement(program) == (None if over else name)
+
+    @rule(elapsed_s=st.sampled_from([0.01, 0.3, 3.0, 40.0]))
+    def time_passes(self, elapsed_s):
+        self.now_s += elapsed_s
+        self.send(Tick())
+
+    @invariant()
+    def accounts_agree(self):
+        if not hasattr(self, "core"):
+            return
+        self.core.integrity()
+        snapshot = self.core.snapshot(self.now_s)
+        running = [known for known in self.live.values() if known.worker is not None]
+        assert snapshot.in_flight == len(running)
+        assert snapshot.queued == len(self.live) - len(running) == sum(snapshot.queued_by_model.values())
+
+    def teardown(self):
+        if not hasattr(self, "core"):
+            return
+        for name in list(self.live):
+            known = self.live.get(name)
+            if known is not None:
+                del self.live[name]
+                self.send(Finished(name) if known.worker is not None else Cancelled(name))
+        self.core.integrity()
+        snapshot = self.core.snapshot(self.now_s)
+        assert (snapshot.queued, snapshot.in_flight, snapshot.queued_by_tenant) == (0, 0, {})
+        assert all((worker.calls, worker.tokens, worker.queued) == (0, 0, 0) for worker in snapshot.workers)
+
+
+SchedulerMachine.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestSchedulerMachine = SchedulerMachine.TestCase

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from gateway.schedule.programs import ProgramTable
+from gateway.schedule.tenants import TenantQueues
+
+
+def test_the_least_recently_used_program_is_forgotten():
+    table = ProgramTable(2)
+    table.use("a").worker = "w0"
+    table.use("b")
+    table.use("a")
+    table.use("c")
+    assert len(table) == 2
+    assert table.find("b") is None
+    known = table.find("a")
+    assert known is not None
+    assert known.worker == "w0"
+
+
+def test_service_in_sequence_adds_up_and_in_parallel_counts_the_longest():
+    table = ProgramTable(10)
+    program = table.use("p")
+    table.credit("p", 0.0, 2.0)
+    table.credit("p", 2.0, 3.0)
+    assert program.service_s == 5.0
+    table.credit("p", 2.0, 1.0)
+    table.credit("p", 2.0, 4.0)
+    assert program.service_s == 6.0
+    table.credit("forgotten", 0.0, 1.0)
+    assert table.find("forgotten") is None
+
+
+def test_a_tenant_is_remembered_only_while_it_waits():
+    queues = TenantQueues()
+    queues.enter("t", 0.0)
+    queues.enter("t", 0.0)
+    assert (queues.queued("t"), queues.counts()) == (2, {"t": 2})
+    queues.leave("t", 1.0)
+    queues.leave("t", 2.0)
+    assert (queues.queued("t"), queues.counts(), queues.retry_after_s("t")) == (0, {}, 1.0)
