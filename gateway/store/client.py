@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import unquote, urlsplit
 
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -26,10 +27,10 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-Command: TypeAlias = Sequence[str | bytes | int | float]
+from gateway.store.urls import SENTINEL_SCHEME, sentinels_of
 
-SENTINEL_SCHEME = "redis+sentinel"
-SCHEMES = frozenset({"redis", "rediss", "unix", SENTINEL_SCHEME, "memory"})
+Command: TypeAlias = tuple[str | int | float | bytes, ...]
+
 _BROKEN = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -64,23 +65,24 @@ class Link(Protocol):
 class SingleLink:
     """One server, a Sentinel's master, or fakeredis."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, sentinels: Sequence[Redis] = ()) -> None:
+        """`sentinels` are the clients that ask for the master's address; they are closed with it."""
         self._client = client
+        self._sentinels = sentinels
         self._pool: ConnectionPool = client.connection_pool
+        self._connection: Connection | None = None
 
     async def execute(self, commands: Sequence[Command]) -> list[object]:
         """See `Link`. The connection is closed by redis-py if the task is cancelled half way."""
-        connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            replies: list[object] = []
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response(disable_decoding=True))
-                except ResponseError as error:
-                    replies.append(error)
-        finally:
-            await self._pool.release(connection)
+        connection = self._connection or await self._connect()
+        packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
+        await connection.send_packed_command(packed, check_health=False)
+        replies: list[object] = []
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except ResponseError as error:
+                replies.append(error)
         return _raise_if_broken(replies)
 
     async def config(self, names: Iterable[str]) -> list[Mapping[str, str]]:
@@ -89,11 +91,21 @@ class SingleLink:
 
     async def drop(self) -> None:
         """See `Link`."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
         await self._pool.disconnect(inuse_connections=True)
 
     async def close(self) -> None:
         """See `Link`."""
-        await self._client.aclose()
+        await self.drop()
+        for client in (self._client, *self._sentinels):
+            await client.aclose()
+
+    async def _connect(self) -> Connection:
+        """One connection is kept, so that a batch costs no turn of the pool."""
+        self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        return self._connection
 
 
 class ClusterLink:
@@ -154,38 +166,13 @@ class UrlLink:
             await self._link.close()
 
     async def _open(self) -> Link:
-        client = _client(self._url, self._connect_s)
-        try:
-            is_cluster = self._may_be_cluster() and await _is_cluster(client)
-        except BaseException:
-            await client.aclose()
-            raise
-        if not is_cluster:
-            self._link = SingleLink(client)
-            return self._link
-        await client.aclose()
-        options = _options(self._connect_s)
-        self._link = ClusterLink(RedisCluster.from_url(self._url, **options))
+        if self._url.startswith(SENTINEL_SCHEME):
+            self._link = _sentinel_link(self._url, self._connect_s)
+        elif self._url.startswith("unix:"):
+            self._link = SingleLink(_unix_client(self._url))
+        else:
+            self._link = await _single_or_cluster(self._url, self._connect_s)
         return self._link
-
-    def _may_be_cluster(self) -> bool:
-        return self._url.startswith(("redis://", "rediss://"))
-
-
-def check_url(url: str) -> None:
-    """Raises: ValueError naming what is wrong, without the password."""
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        known = ", ".join(sorted(f"{scheme}://" for scheme in SCHEMES))
-        raise ValueError(f"the store's URL must begin with one of {known}")
-    if parts.scheme == SENTINEL_SCHEME:
-        _sentinels(url)
-
-
-def without_secrets(url: str) -> str:
-    """The URL as it may be shown: no user, no password, no query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class _Options(TypedDict, total=False):
@@ -206,37 +193,34 @@ def _options(connect_s: float) -> _Options:
     }
 
 
-def _client(url: str, connect_s: float) -> Redis:
-    if url.startswith(SENTINEL_SCHEME):
-        return _sentinel_client(url, connect_s)
-    options = _options(connect_s)
-    if url.startswith("unix:"):
-        del options["socket_connect_timeout"]
+def _unix_client(url: str) -> Redis:
+    options = _options(0.0)
+    del options["socket_connect_timeout"]
     return Redis.from_url(url, **options)
 
 
-def _sentinel_client(url: str, connect_s: float) -> Redis:
+async def _single_or_cluster(url: str, connect_s: float) -> Link:
+    client = Redis.from_url(url, **_options(connect_s))
+    try:
+        is_cluster = await _is_cluster(client)
+    except BaseException:
+        await client.aclose()
+        raise
+    if not is_cluster:
+        return SingleLink(client)
+    await client.aclose()
+    return ClusterLink(RedisCluster.from_url(url, **_options(connect_s)))
+
+
+def _sentinel_link(url: str, connect_s: float) -> Link:
     """`redis+sentinel://[user:password@]host:port,host:port/master[/db][?ssl=true]`; the login is the master's."""
     parts = urlsplit(url)
-    hosts, master, db = _sentinels(url)
+    hosts, master, db = sentinels_of(url)
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     options: dict[str, Any] = {**_options(connect_s), "ssl": "ssl=true" in parts.query.split("&")}
     login: dict[str, Any] = {"username": unquote(user) or None, "password": unquote(password) or None}
     sentinel = Sentinel(hosts, sentinel_kwargs=options, **options)  # type: ignore[no-untyped-call]
-    return cast(Redis, sentinel.master_for(master, db=db, **login))
-
-
-def _sentinels(url: str) -> tuple[list[tuple[str, int]], str, int]:
-    parts = urlsplit(url)
-    master, _, db = parts.path.strip("/").partition("/")
-    try:
-        pairs = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
-        hosts = [(host, int(port)) for host, _, port in pairs if host]
-        if hosts and master:
-            return hosts, unquote(master), int(db or 0)
-    except ValueError:
-        pass
-    raise ValueError("a Sentinel URL is redis+sentinel://host:26379,host:26379/master-name[/db]")
+    return SingleLink(cast(Redis, sentinel.master_for(master, db=db, **login)), sentinel.sentinels)
 
 
 async def _is_cluster(client: Redis) -> bool:

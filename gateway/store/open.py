@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fakeredis import FakeAsyncRedis, FakeServer
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from gateway.store.client import Link, SingleLink, UrlLink, check_url, without_secrets
+from gateway.store.client import Link, UrlLink
 from gateway.store.durability import NEEDED, UNPROVABLE, VOLATILE, why_not_durable
 from gateway.store.pipeline import Counters, Pipeline
 from gateway.store.scripts import Arg, Reply, Script
 from gateway.store.server import PrivateServer
+from gateway.store.urls import check_url, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +120,7 @@ async def _private(data_dir: Path, deadline_s: float) -> Store:
 
 def _at(url: str, deadline_s: float) -> Store:
     if url.startswith("memory:"):
-        return Store("memory", "memory", _memory_link(), deadline_s=deadline_s)
+        from gateway.store.memory import memory_link  # noqa: PLC0415 - slow to import, seldom needed
+
+        return Store("memory", "memory", memory_link(), deadline_s=deadline_s)
     return Store("redis", without_secrets(url), UrlLink(url, connect_s=deadline_s), deadline_s=deadline_s)
-
-
-def _memory_link() -> Link:
-    client = FakeAsyncRedis(server=FakeServer(), protocol=2, retry=Retry(NoBackoff(), 0))
-    return SingleLink(client)

@@ -22,7 +22,7 @@ from gateway.errors import StoreUnavailable
 from gateway.store.breaker import Breaker
 from gateway.store.client import Command, Link, LinkError
 from gateway.store.keys import PROBE_KEY
-from gateway.store.scripts import Arg, Reply, Script
+from gateway.store.scripts import SCHEMA_CODE, Arg, Reply, Script
 
 log = logging.getLogger(__name__)
 
@@ -181,9 +181,11 @@ class Pipeline:
             await self._send(self._take())
 
     async def _wait_for_work(self) -> None:
+        """Idle: ask the server from time to time, and soon again after a failure."""
         self._wake.clear()
+        idle_s = self._breaker.pause_s if self._breaker.failures else self._heartbeat_s
         try:
-            async with asyncio.timeout(self._heartbeat_s):
+            async with asyncio.timeout(idle_s):
                 await self._wake.wait()
         except TimeoutError:
             await self._probe()
@@ -230,7 +232,7 @@ class Pipeline:
 
     def _refused_by_server(self, request: _Request, reply: Exception) -> StoreUnavailable:
         if isinstance(reply, ResponseError) and str(reply).startswith("LGSCHEMA"):
-            return self._unavailable(f"holds data of another gateway version ({str(reply)[9:]})", "store_schema")
+            return self._unavailable(f"holds data of another gateway version ({str(reply)[9:]})", SCHEMA_CODE)
         log.warning("store.refused script=%s error=%s", request.script.name, reply)
         return self._unavailable(f"refused {request.script.name} ({str(reply).partition(' ')[0]})")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
@@ -20,10 +20,11 @@ from gateway.nouns import Record
 from gateway.store import scripts
 from gateway.store.keys import Bounds, session_keys
 from gateway.store.records import ended_at, stored_call
-from gateway.store.scripts import Runner
+from gateway.store.scripts import SCHEMA_CODE, Runner
 
 log = logging.getLogger(__name__)
 
+_Session: TypeAlias = tuple[str, str]
 _Key: TypeAlias = tuple[str, str, str]
 _BATCH = 512
 """Records taken from the buffer at a time."""
@@ -54,7 +55,7 @@ class Recorder:
         bounds: Bounds | None = None,
         *,
         buffer_limit: int = 20_000,
-        interval_s: float = 0.005,
+        interval_s: float = 0.01,
     ) -> None:
         self.counters = RecorderCounters()
         self._store = store
@@ -131,10 +132,25 @@ class Recorder:
         for key in taken:
             del self._buffer[key]
         try:
-            await self._write(taken)
-        except BaseException:
+            failures = await self._write(_by_session(taken.values()))
+        except asyncio.CancelledError:
             self._put_back(taken)
             raise
+        except Exception:
+            self.counters.dropped += len(taken)
+            raise
+        unwritten = {key: record for key, record in taken.items() if key[:2] in failures}
+        self.counters.written += len(taken) - len(unwritten)
+        self._handle(unwritten, failures)
+
+    def _handle(self, unwritten: dict[_Key, Record], failures: Mapping[_Session, StoreUnavailable]) -> None:
+        """Keep what a later flush may write; a session of another schema version is never going to take it."""
+        again = {key: record for key, record in unwritten.items() if failures[key[:2]].code != SCHEMA_CODE}
+        self.counters.dropped += len(unwritten) - len(again)
+        self._put_back(again)
+        for failure in failures.values():
+            if failure.code != SCHEMA_CODE:
+                raise failure
 
     def _put_back(self, taken: dict[_Key, Record]) -> None:
         """Unwritten records are the oldest again, unless a newer one of the same call came meanwhile."""
@@ -143,39 +159,50 @@ class Recorder:
         self.counters.dropped += over
         self._buffer = dict(islice(merged.items(), over, None))
 
-    async def _write(self, taken: dict[_Key, Record]) -> None:
-        by_session: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    async def _write(self, by_session: dict[_Session, list[Record]]) -> dict[_Session, StoreUnavailable]:
+        """Write and list the sessions; the ones that failed, and why."""
         touched: dict[str, dict[str, float]] = defaultdict(dict)
-        for (tenant, session, _), record in taken.items():
-            by_session[tenant, session].append(record)
-            touched[tenant][session] = max(ended_at(record), touched[tenant].get(session, 0.0))
-        sessions = [
+        for (tenant, session), records in by_session.items():
+            touched[tenant][session] = max(map(ended_at, records))
+        writes = [
             self._write_session(tenant, session, records, touched[tenant][session])
             for (tenant, session), records in by_session.items()
         ]
-        index = [self._touch(tenant, sessions) for tenant, sessions in touched.items()]
-        _raise_first(await asyncio.gather(*sessions, *index, return_exceptions=True))
-        self.counters.written += len(taken)
+        listings = [
+            scripts.touch_sessions(self._store, tenant, sessions, bounds=self._bounds)
+            for tenant, sessions in touched.items()
+        ]
+        replies = await asyncio.gather(*writes, *listings, return_exceptions=True)
+        of_tenant = dict(zip(touched, replies[len(writes) :], strict=True))
+        failures: dict[_Session, StoreUnavailable] = {}
+        for key, reply in zip(by_session, replies, strict=False):
+            for outcome in (of_tenant[key[0]], reply):
+                if isinstance(outcome, StoreUnavailable):
+                    failures[key] = outcome
+            if isinstance(reply, int):
+                self.counters.nodes_dropped += reply
+        return failures
 
-    async def _write_session(self, tenant: str, session: str, records: list[Record], touched_at: float) -> None:
-        self.counters.nodes_dropped += await scripts.write_calls(
+    def _write_session(self, tenant: str, session: str, records: list[Record], touched_at: float) -> Awaitable[int]:
+        if len(records) > 1:
+            records.sort(key=_arrival)
+        return scripts.write_calls(
             self._store,
             session_keys(tenant, session),
-            map(stored_call, sorted(records, key=_arrival)),
+            map(stored_call, records),
             name=records[-1].name,
             touched_at=touched_at,
             bounds=self._bounds,
         )
 
-    async def _touch(self, tenant: str, sessions: dict[str, float]) -> None:
-        await scripts.touch_sessions(self._store, tenant, sessions, bounds=self._bounds)
+
+def _by_session(records: Iterable[Record]) -> dict[_Session, list[Record]]:
+    sessions: dict[_Session, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.session is not None:
+            sessions[record.tenant, record.session].append(record)
+    return sessions
 
 
 def _arrival(record: Record) -> float:
     return record.arrived_at
-
-
-def _raise_first(results: Iterable[object]) -> None:
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result

@@ -17,6 +17,9 @@ from gateway.store.keys import SCHEMA, Bounds, SessionKeys, index_key, lease_key
 Arg: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = "int | bytes | list[Reply] | None"
 
+SCHEMA_CODE = "store_schema"
+"""The `code` of StoreUnavailable when a script refused another schema version: waiting will not help."""
+
 SHARE_UNITS = 1_000_000
 """Shares and demands travel as whole millionths of a budget, so that sums are exact."""
 
@@ -68,7 +71,7 @@ RENEW_LEASES = _load("renew_leases")
 RELEASE_LEASES = _load("release_leases")
 
 
-async def write_calls(
+def write_calls(
     store: Runner,
     keys: SessionKeys,
     calls: Iterable[StoredCall],
@@ -76,22 +79,24 @@ async def write_calls(
     name: str | None,
     touched_at: float,
     bounds: Bounds,
-) -> int:
+) -> Awaitable[int]:
     """Write calls of one session, in order of arrival; the number of old ones dropped for them."""
     args: list[Arg] = [SCHEMA, bounds.session_ttl_s, bounds.nodes_per_session, bounds.open_call_s]
     args += (name or "", touched_at)
     for call in calls:
         args += (call.call_id, call.arrived_at, int(call.ended), "\n".join(call.names), call.payload)
-    reply = await store.run(WRITE_CALLS, (keys.meta, keys.nodes, keys.order, keys.open, keys.done), args)
-    return cast(int, reply)
+    reply = store.run(WRITE_CALLS, (keys.meta, keys.nodes, keys.order, keys.open, keys.done), args)
+    return cast("Awaitable[int]", reply)
 
 
-async def touch_sessions(store: Runner, tenant: str, touched_at: Mapping[str, float], *, bounds: Bounds) -> int:
+def touch_sessions(
+    store: Runner, tenant: str, touched_at: Mapping[str, float], *, bounds: Bounds
+) -> Awaitable[int]:
     """Note when each of a tenant's sessions was last used; the number of sessions listed now."""
     args: list[Arg] = [SCHEMA, bounds.session_ttl_s, bounds.sessions_per_tenant]
     for session, at in touched_at.items():
         args += (at, session)
-    return cast(int, await store.run(TOUCH_SESSIONS, (index_key(tenant),), args))
+    return cast("Awaitable[int]", store.run(TOUCH_SESSIONS, (index_key(tenant),), args))
 
 
 async def list_sessions(

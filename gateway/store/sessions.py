@@ -13,7 +13,7 @@ from gateway.nouns import Record
 from gateway.store import scripts
 from gateway.store.keys import Bounds, session_keys
 from gateway.store.records import UnknownSchema, ended_at, read_record, stored_call
-from gateway.store.scripts import Runner
+from gateway.store.scripts import SCHEMA_CODE, Runner
 
 PAGE_LIMIT = 200
 _DECODE_SLICE = 200
@@ -168,7 +168,7 @@ async def _records(tenant: str, session: str, payloads: Sequence[bytes]) -> tupl
             await asyncio.sleep(0)
     except UnknownSchema as error:
         raise StoreUnavailable(
-            f"The session holds {error}: finish the upgrade, then retry.", code="store_schema"
+            f"The session holds {error}: finish the upgrade, then retry.", code=SCHEMA_CODE
         ) from None
     return tuple(sorted(records, key=lambda record: (record.arrived_at, record.call_id)))
 

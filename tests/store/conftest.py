@@ -1,4 +1,4 @@
-"""One real redis-server and one cluster-enabled one for all tests here; the same tests run on them and on fakeredis.
+"""One real redis-server and one cluster-enabled one for all; the same tests run on them and on fakeredis.
 
 After each test every key must have a time to live.
 """
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,3 +174,53 @@ def eventually() -> Eventually:
                 await asyncio.sleep(0.01)
 
     return wait
+
+
+class OwnServer:
+    """A server of one test's own, which may freeze, die and come back on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"unix://{folder / 'r.sock'}"
+        self._folder = folder
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self._server = self._running.enter_context(run_server(self._folder))
+
+    def kill(self) -> None:
+        self._running.close()
+
+    def freeze(self) -> None:
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        self._server.thaw()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    server = OwnServer(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def sentinel_url(tmp_path: Path) -> Iterator[str]:
+    """A Sentinel that watches a master of its own."""
+    port, sentinel_port = free_port(), free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {sentinel_port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor lg 127.0.0.1 {port} 1\n"
+    )
+    master = f"redis://127.0.0.1:{port}"
+    with run_server(tmp_path, "--port", str(port), "--bind", "127.0.0.1", url=master):
+        process = subprocess.Popen([str(find_binary()), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+        try:
+            wait_ready(f"redis://127.0.0.1:{sentinel_port}").close()
+            yield f"redis+sentinel://127.0.0.1:{sentinel_port}/lg"
+        finally:
+            process.kill()
+            process.wait()

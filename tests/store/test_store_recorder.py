@@ -5,7 +5,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreUnavailable
-from gateway.store.keys import Bounds
+from gateway.store.keys import Bounds, session_keys
 from gateway.store.open import Store
 from gateway.store.recorder import Recorder
 from gateway.store.sessions import Sessions
@@ -130,3 +130,22 @@ async def test_calls_pushed_out_of_a_session_are_counted(store: Store, make_reco
         recorder.write(make_record(f"c{number}"))
     await recorder.flush()
     assert recorder.counters.nodes_dropped == 2
+
+
+async def test_a_session_of_another_schema_holds_no_other_up(store: Store, raw: Redis, make_record) -> None:
+    await Sessions(store).declare("acme", "s1", make_record())
+    await raw.hset(session_keys("acme", "s1").meta, "v", "2")
+    recorder = Recorder(store)
+    recorder.write(make_record("a", session="s1"))
+    recorder.write(make_record("b", session="s2"))
+    await recorder.flush()
+    assert (recorder.counters.written, recorder.counters.dropped, recorder.buffered) == (1, 1, 0)
+    assert await Sessions(store).view("acme", "s2") is not None
+
+
+async def test_a_record_that_cannot_be_stored_is_dropped_not_retried(store: Store, make_record) -> None:
+    recorder = Recorder(store)
+    recorder.write(make_record(model="\ud800"))
+    with pytest.raises(UnicodeEncodeError):
+        await recorder.flush()
+    assert (recorder.buffered, recorder.counters.dropped) == (0, 1)

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from gateway.nouns import Edge, Record, Usage
-from gateway.store.keys import SCHEMA
 from gateway.store.records import FIELDS, UnknownSchema, read_record, stored_call
 
 
@@ -41,4 +40,3 @@ def test_others_may_wait_for_the_step_and_the_variables(make_record) -> None:
     call = stored_call(make_record(step="map", outputs=("a", "b"), ended=False))
     assert (call.names, call.ended) == (("map", "a", "b"), False)
     assert stored_call(make_record(step=None)).names == ()
-    assert SCHEMA == "1"
