@@ -119,7 +119,7 @@ class Launcher:
             await self._keep_running(watched)
         except Exception as error:
             if watched.ready.done():
-                log.exception("worker_abandoned name=%s", watched.spec.name)
+                log.exception("worker_abandoned", extra={"worker": watched.spec.name})
             else:
                 watched.ready.set_exception(error)
 
@@ -133,7 +133,7 @@ class Launcher:
             except WorkerFailed:
                 if not watched.ready.done():
                     raise
-                log.warning("worker_restart_failed name=%s", watched.spec.name)
+                log.warning("worker_restart_failed", extra={"worker": watched.spec.name})
             lived_s = _now_s() - started_s
             watched.failures = 1 if lived_s >= self.backoff.stable_s else watched.failures + 1
             await asyncio.sleep(self.backoff.delay_s(watched.failures))
@@ -148,7 +148,7 @@ class Launcher:
             await self._until_ready(process)
             self._went_up(watched, _now_s() - started_s)
             status = await process.wait()
-            log.warning("worker_ended name=%s pid=%d status=%d", spec.name, process.pid, status)
+            log.warning("worker_ended", extra={"worker": spec.name, "pid": process.pid, "status": status})
         finally:
             await process.stop(self.stop_s)
             watched.process = None
@@ -167,7 +167,7 @@ class Launcher:
 
     def _went_up(self, watched: _Watched, took_s: float) -> None:
         spec = watched.spec
-        log.info("worker_up name=%s url=%s took_s=%.1f", spec.name, spec.url, took_s)
+        log.info("worker_up", extra={"worker": spec.name, "url": spec.url, "took_s": round(took_s, 1)})
         if not watched.ready.done():
             watched.ready.set_result(took_s)
         watched.up = True

