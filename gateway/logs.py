@@ -19,6 +19,8 @@ from gateway.errors import LoomgateError
 
 MAX_VALUE_CHARS: Final = 500
 _FRAMES: Final = 12
+_LINE_ENDS: Final = {0x85: "\\x85", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""What some readers take for the end of a line and JSON leaves as it is."""
 _RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _QUOTABLE: Final = (OSError, LoomgateError, ImportError)
 """Exceptions whose messages never hold a client's text."""
@@ -100,7 +102,7 @@ def _plain(value: object) -> object:
 
 def _short(text: str) -> str:
     kept = text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 3] + "..."
-    return kept.encode("utf-8", "backslashreplace").decode()
+    return kept.encode("utf-8", "backslashreplace").decode().translate(_LINE_ENDS)
 
 
 def _quoted(value: object) -> str:
