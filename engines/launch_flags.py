@@ -60,7 +60,7 @@ COMMON_FLAGS = (
 CPU_FLAGS = (
     "--max-model-len=4096",
     "--max-num-seqs=32",
-    "--max-num-batched-tokens=1024",
+    "--max-num-batched-tokens=512",
     "--enforce-eager",
     "--block-size=32",
 )

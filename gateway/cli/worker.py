@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     except ModelUnavailable as error:
         complain(str(error))
         return FAILED
-    _become(_spec(args, model), args.more)
+    return _become(_spec(args, model), args.more)
 
 
 def _become(spec: WorkerSpec, more: list[str]) -> NoReturn:
