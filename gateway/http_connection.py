@@ -11,12 +11,14 @@ import asyncio
 import math
 import re
 import urllib.parse
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -84,7 +86,14 @@ class Connection(HttpToolsProtocol):
         self._read_bytes = 0
         self._deaf = False
         """What the client still sends is thrown away; the connection closes soon."""
+        self._host: bytes | None = None
+        """The last Host header that was checked."""
         self._active: Cycle | None = None
+        """The request being answered."""
+        self._newest: Cycle | None = None
+        """The request whose body is being read."""
+        self._queued: deque[Cycle] = deque()
+        """Pipelined requests behind the active one."""
 
     # asyncio's side
 
@@ -137,6 +146,7 @@ class Connection(HttpToolsProtocol):
         """Open a new head."""
         super().on_message_begin()
         self._head_open = True
+        self._newest = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep one header. Raises: Refused."""
@@ -156,20 +166,28 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
         self._complete_scope(http_version)
-        keep_alive = http_version == "1.1" and self.parser.should_keep_alive()
-        cycle = Cycle(self, keep_alive=keep_alive)
-        self.cycle = cycle
+        cycle = Cycle(self, keep_alive=http_version == "1.1" and self.parser.should_keep_alive())
+        self._newest = cycle
         if self._active is None:
             self._begin(cycle)
-        elif len(self.pipeline) < MAX_PIPELINED:
-            self.pipeline.appendleft((cycle, self.app))
+        elif len(self._queued) < MAX_PIPELINED:
+            self._queued.append(cycle)
         else:
             raise Refused(400, "too_much_pipelining", "Too many requests without waiting for their replies.")
 
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body; a reader that is slower than the client pauses it."""
+        cycle = self._newest
+        if cycle is None or cycle.response_complete:
+            return
+        cycle.feed(body)
+        if cycle.body_bytes > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
     def on_message_complete(self) -> None:
         """The body is whole."""
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
+        if self._newest is not None:
+            self._newest.feed_end()
 
     def on_response_complete(self) -> None:
         """Start the next queued request, or wait for one, or part with the client."""
@@ -182,10 +200,8 @@ class Connection(HttpToolsProtocol):
             self._close_after_reply(unread=cycle.more_body or self._deaf)
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            following, _ = self.pipeline.pop()
-            assert isinstance(following, Cycle)
-            self._begin(following)
+        if self._queued:
+            self._begin(self._queued.popleft())
         else:
             idle_s = self._bounds.client_s if self._head_open else self._bounds.keep_alive_s
             self._deadline_s = self.loop.time() + idle_s
@@ -197,7 +213,7 @@ class Connection(HttpToolsProtocol):
         if self._active is None:
             self._close()
         else:
-            self.pipeline.clear()
+            self._queued.clear()
             self._active.keep_alive = False
 
     def abort(self) -> None:
@@ -235,7 +251,9 @@ class Connection(HttpToolsProtocol):
     def _begin(self, cycle: Cycle) -> None:
         self._active = cycle
         self._deadline_s = _NEVER
-        self._start_asgi_task(cycle, self.app)
+        task = self.loop.create_task(cycle.run(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _after_read(self) -> None:
         """Account for a head that is not complete yet, and for a body that is not."""
@@ -256,31 +274,41 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         if http_version not in ("1.1", "1.0"):
             raise Refused(505, "bad_http_version", "Speak HTTP/1.1.")
-        framing = [pair for pair in self.headers if pair[0] in _FRAMING]
-        hosts = [value for name, value in framing if name == b"host"]
-        if len(hosts) > 1 or (not hosts and http_version == "1.1"):
-            raise Refused(400, "bad_host", "Send exactly one Host header.")
-        if hosts and _HOST(hosts[0]) is None:
-            raise Refused(400, "bad_host", "The Host header is not a host.")
-        if len(framing) - len(hosts) > 1:
+        host: bytes | None = None
+        framings = 0
+        for name, value in self.headers:
+            if name in _FRAMING:
+                if name != b"host":
+                    framings += 1
+                elif host is not None:
+                    raise Refused(400, "bad_host", "Send exactly one Host header.")
+                else:
+                    host = value
+        if framings > 1:
             raise Refused(400, "bad_framing", "Send either Content-Length or Transfer-Encoding, once.")
+        self._check_host(host, http_version)
+
+    def _check_host(self, host: bytes | None, http_version: str) -> None:
+        if host is None and http_version == "1.1":
+            raise Refused(400, "bad_host", "Send exactly one Host header.")
+        if host is not None and host != self._host:
+            if _HOST(host) is None:
+                raise Refused(400, "bad_host", "The Host header is not a host.")
+            self._host = host
 
     def _head_too_large(self) -> Refused:
         message = f"The request's head is over {self._bounds.header_bytes} bytes."
         return Refused(431, "headers_too_large", message)
 
     def _complete_scope(self, http_version: str) -> None:
-        url = httptools.parse_url(self.url)
-        raw_path = url.path
-        if not raw_path or raw_path[:1] != b"/":
-            raise Refused(400, "bad_target", "The request target is not a path.")
+        raw_path, query = _split_target(self.url)
         path = raw_path.decode("ascii")
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = http_version
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
-        scope["query_string"] = url.query or b""
+        scope["query_string"] = query
 
     def _refuse(self, refused: Refused) -> None:
         """Answer a request that cannot be read, if its place in the order allows an answer, and part."""
@@ -299,12 +327,10 @@ class Connection(HttpToolsProtocol):
         self._close_after_reply(unread=True)
 
     def _disconnect_cycles(self) -> None:
-        queued = [cycle for cycle, _ in self.pipeline]
-        self.pipeline.clear()
-        for cycle in (self._active, *queued):
-            if isinstance(cycle, Cycle):
-                cycle.disconnect()
-        self._active = None
+        active, self._active, self._newest = self._active, None, None
+        self._queued.clear()
+        if active is not None:
+            active.disconnect()
 
     def _close_after_reply(self, *, unread: bool) -> None:
         """Close; with input left `unread` only half, as a plain close would reset the reply away."""
@@ -320,6 +346,17 @@ class Connection(HttpToolsProtocol):
         self._deaf = True
         self._deadline_s = self.loop.time() + LINGER_S
         self.transport.close()
+
+
+def _split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request target, absolute ones included. Raises: Refused."""
+    if target[:1] != b"/" or b"#" in target:
+        url = httptools.parse_url(target)
+        if not url.path or url.path[:1] != b"/":
+            raise Refused(400, "bad_target", "The request target is not a path.")
+        return url.path, url.query or b""
+    path, _, query = target.partition(b"?")
+    return path, query
 
 
 def _reason(error: httptools.HttpParserError) -> Refused:

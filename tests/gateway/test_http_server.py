@@ -64,6 +64,9 @@ class App:
             case "/short":
                 await send({"type": "http.response.start", "status": 200, "headers": []})
                 await send({"type": "http.response.body", "body": b"part", "more_body": True})
+            case "/inject":
+                headers = [(b"x-session", b"a\r\nforged: 1"), (b"content-length", b"0")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
             case "/early":
                 await self._reply(send, b"no", status=413)
             case "/empty":
@@ -200,6 +203,31 @@ async def test_requests_sent_in_single_bytes_and_back_to_back_are_answered_in_or
 
 
 POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
+TARGETS = {
+    b"/v1/models": ("/v1/models", b"/v1/models", b""),
+    b"//evil/x?a=b?c": ("//evil/x", b"//evil/x", b"a=b?c"),
+    b"http://evil:1/v1/%2e?q": ("/v1/.", b"/v1/%2e", b"q"),
+    b"/a?": ("/a", b"/a", b""),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@on_uvloop
+async def test_the_path_is_the_targets_own(target: bytes) -> None:
+    async with running() as server:
+        await server.exchange(b"GET " + target + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        scope = server.app.scopes[0]
+        assert (scope["path"], scope["raw_path"], scope["query_string"]) == TARGETS[target]
+
+
+@on_uvloop
+async def test_a_reply_header_with_a_line_end_is_never_sent() -> None:
+    async with running() as server:
+        reply = await server.exchange(post("/inject", b"", CLOSE))
+        assert reply.startswith(b"HTTP/1.1 500 ")
+        assert b"forged" not in reply
+
+
 SMUGGLING = {
     "both framings": POST + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "both framings, reversed": POST + b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
