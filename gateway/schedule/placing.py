@@ -171,7 +171,7 @@ class Placing:
         last_rank_s = leader.rank_s + self._group.window_s
         while (group := leader.pool.groups.get(key)) is not None:
             member = group.head()
-            if member is None or member.rank_s > last_rank_s or worker.name in member.excluded:
+            if member is None or member.rank_s > last_rank_s:
                 return
             if member.waits_for not in (None, worker) or not self._take(member, worker, now_s, effects):
                 return

@@ -77,6 +77,15 @@ def test_calls_wait_out_the_grace_while_all_workers_are_down():
     assert scheduler.on(Tick(), 12.0) == [Reject("c", Refusal.NO_WORKER)]
 
 
+def test_calls_that_were_queued_when_the_last_worker_went_down_have_the_same_grace():
+    scheduler = core("w0", max_calls_per_worker=1)
+    scheduler.on(call("running"), 0.0)
+    scheduler.on(call("waiting"), 0.0)
+    scheduler.on(WorkerDown("w0"), 5.0)
+    assert scheduler.on(Finished("running"), 6.0) == []
+    assert scheduler.on(Tick(), 15.0) == [Reject("waiting", Refusal.NO_WORKER)]
+
+
 def test_a_worker_that_comes_back_within_the_grace_takes_what_waits():
     scheduler = core("w0")
     scheduler.on(WorkerDown("w0"), 1.0)
@@ -212,9 +221,9 @@ def test_a_worker_with_room_takes_what_would_end_sooner_on_it():
         assert scheduler.on(arrival, 0.0) == []
     queued = {worker.name: worker.queued for worker in scheduler.snapshot(0.0).workers}
     assert queued["w0"] > 0
-    taken = sent(scheduler.on(Finished("b"), 1.0))
-    assert taken
-    assert taken[0][1] == "w1"
+    (taken,) = scheduler.on(Finished("b"), 1.0)
+    assert isinstance(taken, Dispatch)
+    assert (taken.worker, taken.why) == ("w1", "load")
 
 
 def test_a_retry_goes_elsewhere_and_keeps_its_rank():

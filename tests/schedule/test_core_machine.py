@@ -34,12 +34,22 @@ from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
 
 WORKERS = ("w0", "w1", "w2")
-MODELS = ("a", "b")
 BUDGET_TOKENS = 1000
 MAX_CALLS = 4
 
 worker_names = st.sampled_from(WORKERS)
 picks = st.integers(0, 63)
+call_specs = st.tuples(
+    st.sampled_from(["t0", "t1"]),
+    st.sampled_from(["a", "a", "b", "unknown"]),
+    st.sampled_from([(10, 10), (10, 10), (100, 150), (500, 400), (1500, 100)]),
+    st.integers(0, 2),
+    st.integers(0, 4),
+    st.sampled_from([None, "p0", "p1", "p2", "p3", "p4"]),
+    st.sampled_from([None, *Objective]),
+    st.sampled_from([None, 0.0, 5.0, 500.0]),
+    st.integers(-3, 3),
+)
 
 
 @dataclass
@@ -127,39 +137,31 @@ class SchedulerMachine(RuleBasedStateMachine):
         names = list(self.live)
         return names[pick % len(names)] if names else "nobody"
 
-    @rule(
-        tenant=st.sampled_from(["t0", "t1"]),
-        model=st.sampled_from([*MODELS, "a", "a", "unknown"]),
-        prompt=st.integers(1, 1500),
-        output=st.integers(1, 400),
-        family=st.integers(0, 3),
-        length=st.integers(0, 4),
-        program=st.sampled_from([None, "p0", "p1", "p2", "p3", "p4"]),
-        objective=st.sampled_from([None, *Objective]),
-        slack_s=st.sampled_from([None, 0.0, 5.0, 500.0]),
-        priority=st.integers(-3, 3),
-    )
-    def arrive(self, tenant, model, prompt, output, family, length, program, objective, slack_s, priority):
+    @rule(specs=st.lists(call_specs, min_size=1, max_size=6))
+    def arrive(self, specs):
+        for spec in specs:
+            call = self._make(*spec)
+            self.live[call.call_id] = Known(call)
+            effects = self.send(Arrived(call))
+            if call.model == "unknown":
+                assert effects == [Reject(call.call_id, Refusal.UNKNOWN_MODEL)]
+
+    def _make(self, tenant, model, size, family, length, program, objective, slack_s, priority) -> ReadyCall:
         self.made += 1
         hashes = tuple(family * 100 + depth for depth in range(length))
-        chain = Chain(hashes, tuple(50 * (depth + 1) for depth in range(length)), hashes)
-        call = ReadyCall(
+        return ReadyCall(
             f"c{self.made}",
             tenant,
             model,
             self.now_s,
-            max(prompt, chain.tokens[-1] if chain.tokens else 1),
-            output,
-            chain=chain,
+            size[0] + 50 * length,
+            size[1],
+            chain=Chain(hashes, tuple(50 * (depth + 1) for depth in range(length)), hashes),
             program=program,
             objective=objective,
             deadline_s=None if slack_s is None else self.now_s + slack_s,
             priority=priority,
         )
-        self.live[call.call_id] = Known(call)
-        effects = self.send(Arrived(call))
-        if model == "unknown":
-            assert effects == [Reject(call.call_id, Refusal.UNKNOWN_MODEL)]
 
     @rule(pick=picks)
     def arrive_again(self, pick):
