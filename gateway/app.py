@@ -121,7 +121,7 @@ class Gateway:
             lineage=self.lineage,
             tokens=tokens,
             lengths=lengths,
-            write=self.recorder.write,
+            recorder=self.recorder,
             store=self.sessions,
             placements=placements,
             background=self.background,

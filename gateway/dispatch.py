@@ -138,7 +138,7 @@ class Dispatcher:
                 self._loop.feed(FirstByte(call.call_id))
                 await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
             else:
-                await relay_whole(call, reply, send, self._learn)
+                await relay_whole(call, reply, send, self.learns)
         except EngineError as error:
             self._fleet.failed(dispatch.worker, error)
             call.end(Outcome.FAILED, status, self._loop.clock())

@@ -190,9 +190,7 @@ def error_body(error: LoomgateError, dialect: Dialect = Dialect.OPENAI) -> bytes
     if dialect is Dialect.ANTHROPIC:
         body = {"type": "error", "error": {"type": error.kind, "message": error.message}}
     else:
-        body = {
-            "error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}
-        }
+        body = {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
     return orjson.dumps(body)
 
 

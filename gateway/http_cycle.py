@@ -42,6 +42,7 @@ class Cycle:
         "_connection",
         "_event",
         "_gone",
+        "_head",
         "_owed_bytes",
         "_pieces",
         "_unread",
@@ -74,6 +75,7 @@ class Cycle:
         self._bodiless = self.scope["method"] == "HEAD"
         self._chunked: bool | None = None
         self._owed_bytes = 0
+        self._head = b""
         """Of the promised content length."""
         self.scope[ON_DISCONNECT] = self._on_disconnect  # type: ignore[typeddict-unknown-key]
 
@@ -159,6 +161,7 @@ class Cycle:
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
 
     def _send_head(self, connection: Connection, message: HTTPResponseStartEvent) -> None:
+        """Hold the head until the first piece of the body, so that both are one write."""
         status = message["status"]
         lines = [STATUS_LINE[status]]
         if self.more_body:
@@ -179,7 +182,7 @@ class Cycle:
         if _CONTROL(head) or not head.count(b"\n") == head.count(b"\r") == len(lines):
             raise RuntimeError("a reply's header holds control characters")
         self.response_started = True
-        connection.transport.write(head + b"\r\n")
+        self._head = head + b"\r\n"
 
     def _frame_body(self, status: int, lines: list[bytes]) -> None:
         """Decide how the reply's end will be known."""
@@ -198,24 +201,20 @@ class Cycle:
         body = message.get("body", b"")
         last = not message.get("more_body", False)
         if self._bodiless:
-            self._owed_bytes = 0
+            self._owed_bytes, body = 0, b""
         elif self._chunked:
             end = b"0\r\n\r\n" if last else b""
-            if body:
-                connection.transport.write(b"%x\r\n%b\r\n%b" % (len(body), body, end))
-            elif end:
-                connection.transport.write(end)
-        elif body:
-            self._send_counted(connection, body)
-        if last:
-            self._complete(connection)
-
-    def _send_counted(self, connection: Connection, body: bytes) -> None:
-        if self._chunked is False:
+            body = b"%x\r\n%b\r\n%b" % (len(body), body, end) if body else end
+        elif self._chunked is False:
             self._owed_bytes -= len(body)
             if self._owed_bytes < 0:
                 raise RuntimeError("a reply longer than its content-length")
-        connection.transport.write(body)
+        if self._head:
+            self._head, body = b"", self._head + body
+        if body:
+            connection.transport.write(body)
+        if last:
+            self._complete(connection)
 
     def _complete(self, connection: Connection) -> None:
         if self._owed_bytes:
@@ -227,9 +226,10 @@ class Cycle:
         connection.on_response_complete()
 
     async def _fail(self) -> None:
-        if self.response_started:
+        if self.response_started and not self._head:
             self._abort()
             return
+        self.response_started, self._head = False, b""
         body = error_body(GatewayFault("The gateway failed; its log says why."))
         head: list[tuple[bytes, bytes]] = [
             (b"content-type", b"application/json"),

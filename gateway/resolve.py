@@ -29,6 +29,16 @@ class Counts(Protocol):
         """Count one call."""
 
 
+class RecordWriter(Protocol):
+    """The write-behind side of the store."""
+
+    def write(self, record: Record) -> None:
+        """Remember a call's newest state."""
+
+    async def flush(self) -> None:
+        """Write what is remembered now."""
+
+
 class Resolver:
     """Told when attempts start and when calls end."""
 
@@ -38,7 +48,7 @@ class Resolver:
         lineage: Lineage,
         tokens: TokenEstimator,
         lengths: LengthEstimator,
-        write: Callable[[Record], None],
+        recorder: RecordWriter,
         store: PlacementStore,
         placements: Placements,
         background: Background,
@@ -48,7 +58,7 @@ class Resolver:
         self._lineage = lineage
         self._tokens = tokens
         self._lengths = lengths
-        self._write = write
+        self._recorder = recorder
         self._store = store
         self._placements = placements
         self._background = background
@@ -60,7 +70,7 @@ class Resolver:
         """An attempt was dispatched."""
         if call.session is None:
             return
-        self._write(call.record())
+        self._recorder.write(call.record())
         self._placements.claim(call)
         for call_id in call.adopted:
             record = self._recent.get(call_id)
@@ -75,7 +85,11 @@ class Resolver:
         self._keep(call.record())
         if call.hint.final and call.session is not None:
             self.end_session(call.tenant, call.session)
-            self._background.run("end session", self._store.end(call.tenant, call.session))
+            self._background.run("end session", self._end_stored(call.tenant, call.session))
+
+    async def _end_stored(self, tenant: str, session: str) -> None:
+        await self._recorder.flush()
+        await self._store.end(tenant, session)
 
     def end_session(self, tenant: str, session: str) -> None:
         """Forget what this replica knows of a session that is over."""
@@ -97,12 +111,12 @@ class Resolver:
             self._lineage.learn(
                 call.tenant,
                 call.call_id,
-                call.session,
-                hint.step,
-                ready.chain,
-                output.text,
-                output.tool_call_ids,
-                call.done_s or call.arrived_s,
+                session=call.session,
+                step=hint.step,
+                chain=ready.chain,
+                output=output.text,
+                tool_call_ids=output.tool_call_ids,
+                now_s=call.done_s if call.done_s is not None else call.arrived_s,
             )
 
     def _keep(self, record: Record) -> None:
@@ -110,4 +124,4 @@ class Resolver:
         if len(self._recent) > RECENT_RECORDS:
             self._recent.popitem(last=False)
         if record.session is not None:
-            self._write(record)
+            self._recorder.write(record)

