@@ -18,13 +18,16 @@ class Capabilities:
     """What a worker's flags and version allow. The default is what any OpenAI-compatible server takes."""
 
     priority: bool = False
-    """The body field `priority` orders its queue (`--scheduling-policy priority`); elsewhere it is a 400."""
+    """The body field `priority` is accepted: it orders the queue under `--scheduling-policy priority`, and is
+    ignored (vLLM 0.32) or a 400 (other versions, then False) under fcfs. No route tells the policy."""
     session_id: bool = False
     """The body field `session_id` comes back in KV events."""
     cache_salt: bool = False
     prefix_caching: bool = False
     prompt_tokens_details: bool = False
     """`usage.prompt_tokens_details.cached_tokens` is reported (`--enable-prompt-tokens-details`)."""
+    kv_events: bool | None = None
+    """Whether it publishes KV events; None if it does not tell."""
     version: str | None = None
 
 
