@@ -12,7 +12,7 @@ from loadtest.results import MemoryPoint, StreamMemory
 from loadtest.stage import System
 
 _CONNECTIONS = 32
-_WARM_STREAMS = 50
+_WARM_STREAMS = 10
 _OPENED_AT_ONCE = 32
 _OPEN_DEADLINE_S = 30.0
 _PROBE_S = 1
@@ -29,15 +29,15 @@ def flat_memory(system: System, loader: Loader, name: str, mix: Mix, marks: tupl
     calls = 0
     rate_per_s = loader.timed(system.port, mix, _CONNECTIONS, _PROBE_S).calls_per_s
     points = [MemoryPoint(name, 0, tree_rss_bytes(system.child.pid))]
-    for mark in marks:
-        while calls < mark:
-            slice_s = min(math.ceil((mark - calls) / max(rate_per_s, 1.0)), _LONGEST_SLICE_S)
-            load = loader.timed(system.port, mix, _CONNECTIONS, slice_s)
-            if load.calls == load.failed:
-                return points
-            calls += load.calls
-            rate_per_s = load.calls_per_s
-        points.append(MemoryPoint(name, calls, tree_rss_bytes(system.child.pid)))
+    while points[-1].calls < marks[-1]:
+        mark = next(mark for mark in marks if mark > calls)
+        slice_s = min(math.ceil((mark - calls) / max(rate_per_s, 1.0)), _LONGEST_SLICE_S)
+        load = loader.timed(system.port, mix, _CONNECTIONS, slice_s)
+        if load.calls == load.failed:
+            break
+        calls, rate_per_s = calls + load.calls, load.calls_per_s
+        if calls >= mark:
+            points.append(MemoryPoint(name, calls, tree_rss_bytes(system.child.pid)))
     return points
 
 

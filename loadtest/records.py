@@ -5,7 +5,8 @@ import http.client
 import json
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from loadtest.generator import generate
 from loadtest.load import Loader
@@ -16,8 +17,10 @@ from loadtest.summary import OURS
 
 CALLS_METRIC = "loomgate_calls_total"
 _CONNECTIONS = 8
+_WHOLE_SESSIONS = _CONNECTIONS * CALLS_PER_SESSION
+"""Calls after which every connection has ended its session."""
 _DEADLINE_S = 60.0
-_SETTLE_S = 5.0
+SETTLE_S = 5.0
 _SAMPLED_SESSIONS = 20
 
 
@@ -40,12 +43,13 @@ def parse_calls(metrics: str) -> int:
 
 
 def check_mix(gateway: System, loader: Loader, what: str, mix: Mix, calls: int) -> RecordCheck:
-    """Send exactly `calls` calls, then wait until as many are counted; of hinted ones look into sessions too."""
+    """Send about `calls` calls (whole sessions), wait until as many are counted, look into the hinted sessions."""
+    calls = max(calls // _WHOLE_SESSIONS, 1) * _WHOLE_SESSIONS
     plan = loader.plan(mix, _CONNECTIONS)
     before = counted_calls(gateway)
     load = asyncio.run(generate(gateway.port, plan, calls, _DEADLINE_S))
     problem = f"{load.failed} FAILED" if load.failed else ""
-    recorded = _settled_count(gateway, before + load.calls) - before
+    recorded = settled(partial(counted_calls, gateway), before + load.calls) - before
     if mix.hinted and not problem:
         problem = _session_problem(gateway.port, plan.run, calls // CALLS_PER_SESSION)
     return RecordCheck(what, load.calls, recorded, problem=problem)
@@ -59,26 +63,26 @@ def check_all_runs(before: int, after: int, samples: Sequence[Sample]) -> Record
     return RecordCheck("all measured runs", sum(s.load.calls for s in ours), after - before, cut_off)
 
 
-def _settled_count(gateway: System, expected: int) -> int:
-    """The counter once it has reached `expected`, or what it says after a few seconds."""
-    give_up_s = time.monotonic() + _SETTLE_S
-    while (count := counted_calls(gateway)) < expected and time.monotonic() < give_up_s:
-        time.sleep(0.05)
-    return count
-
-
 def _session_problem(port: int, run: str, sessions: int) -> str:
     """What is wrong with the first of the sampled sessions that lacks a call; empty when none does."""
     step = max(sessions // _SAMPLED_SESSIONS, 1)
     for number in range(0, sessions, step):
         session = f"{run}-{number}"
-        seen = len(_session_nodes(port, session))
+        seen = settled(partial(_session_calls, port, session), CALLS_PER_SESSION)
         if seen != CALLS_PER_SESSION:
             return f"session {session} holds {seen} of {CALLS_PER_SESSION} calls"
     return ""
 
 
-def _session_nodes(port: int, session: str) -> list[object]:
+def settled(read: Callable[[], int], expected: int) -> int:
+    """What `read` says once it is at least `expected`, or after a few seconds: records are written behind."""
+    give_up_s = time.monotonic() + SETTLE_S
+    while (count := read()) < expected and time.monotonic() < give_up_s:
+        time.sleep(0.05)
+    return count
+
+
+def _session_calls(port: int, session: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", f"/v1/workflow/sessions/{session}")
@@ -87,4 +91,4 @@ def _session_nodes(port: int, session: str) -> list[object]:
     finally:
         connection.close()
     nodes = json.loads(body).get("nodes") if reply.status == http.client.OK else None
-    return nodes if isinstance(nodes, list) else []
+    return len(nodes) if isinstance(nodes, list) else 0

@@ -32,7 +32,7 @@ def test_cells_and_parts_can_be_chosen() -> None:
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         overhead.read_options(["--parts", "speed"])
-    assert "no part 'speed'; there are: cpu, latency" in capsys.readouterr().err
+    assert "no part 'speed'; there are: streams, cpu, latency" in capsys.readouterr().err
 
 
 def test_rotation_gives_each_system_every_place(family: Family, mock_port: int) -> None:
@@ -52,7 +52,7 @@ def test_a_benchmark_of_a_peer_fills_table_and_streams(family: Family, mock_port
     assert findings.samples[0].is_valid
     assert findings.streams[0].opened == QUICK.streams
     assert findings.checks == []
-    assert lines[0] == "cpu:"
+    assert lines[0] == "streams:"
 
 
 def test_peers_are_started_on_the_loopback_with_every_worker(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from loadtest import records
 from loadtest.mixes import CELLS
 from loadtest.records import check_all_runs, parse_calls
 from loadtest.results import LoadResult, Sample
@@ -31,3 +32,10 @@ def test_all_runs_may_end_with_one_call_in_flight_per_connection(after: int, exp
     assert CELLS[1].connections == 32
     check = check_all_runs(50, after, [sample("loomgate", 100), sample("smg", 900)])
     assert check.is_complete is expected
+
+
+def test_records_written_behind_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([5, 7, 8])
+    assert records.settled(lambda: next(seen), expected=8) == 8
+    monkeypatch.setattr(records, "SETTLE_S", 0.0)
+    assert records.settled(lambda: 7, expected=8) == 7
