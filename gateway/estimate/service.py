@@ -7,8 +7,7 @@ while fades back to the fleet's rate instead of being shunned for a cold start l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 START_PREFILL_S: Final = 0.0005
 START_DECODE_S: Final = 0.02
@@ -24,9 +23,11 @@ UNSTREAMED_SHARE: Final = 0.05
 """A reply whose bytes came in less than this share of its time was not streamed: its first byte says nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSample:
-    """One complete reply's timing. `ahead_tokens` are missing prompt tokens already in prefill at dispatch."""
+class ServiceSample(NamedTuple):
+    """One complete reply's timing (a tuple: one is made for every reply).
+
+    `ahead_tokens` are missing prompt tokens already in prefill at dispatch.
+    """
 
     missing_tokens: int
     ahead_tokens: int
@@ -65,6 +66,30 @@ class WorkerRates:
         """Service time of a call with nobody ahead of it."""
         return missing_tokens * self.prefill_s + output_tokens * self.decode_s
 
+    def learn(self, prefill_s: float, prefill_tokens: int, decode_s: float, output_tokens: int) -> None:
+        """Add one reply to the sums; a single output token came with the first byte and says nothing."""
+        if prefill_tokens > 0:
+            self.prefill_sum_s = self.prefill_sum_s * SAMPLE_DECAY + prefill_s
+            self.prefill_tokens = self.prefill_tokens * SAMPLE_DECAY + prefill_tokens
+        if output_tokens > 1:
+            self.decode_sum_s = self.decode_sum_s * SAMPLE_DECAY + decode_s
+            self.decode_tokens = self.decode_tokens * SAMPLE_DECAY + output_tokens
+
+    def settle(self, prefill_s: float, decode_s: float) -> None:
+        """Compute the rates from the sums, pulled towards those given."""
+        self.prefill_s = (self.prefill_sum_s + PULL_PREFILL_TOKENS * prefill_s) / (
+            self.prefill_tokens + PULL_PREFILL_TOKENS
+        )
+        self.decode_s = (self.decode_sum_s + PULL_DECODE_TOKENS * decode_s) / (
+            self.decode_tokens + PULL_DECODE_TOKENS
+        )
+
+    def note_error(self, predicted_s: float, actual_s: float) -> None:
+        """Compare a prediction with what came."""
+        miss = min(OUTLIER, abs(predicted_s - actual_s) / actual_s)
+        self.error = self.error * SAMPLE_DECAY + miss * (1 - SAMPLE_DECAY) if self.samples else miss
+        self.samples += 1
+
 
 class ServiceTimes:
     """The rates of every worker, and of the fleet. Mutable; as many entries as workers added."""
@@ -88,19 +113,23 @@ class ServiceTimes:
 
     def observe(self, worker: str, sample: ServiceSample) -> None:
         """Learn from one reply of `worker`."""
-        if sample.total_s <= 0:
+        missing_tokens, ahead_tokens, output_tokens, first_byte_s, total_s = sample
+        if total_s <= 0:
             return
-        rates = self.add(worker)
-        prefill_tokens = sample.missing_tokens + sample.ahead_tokens
-        prefill_s, decode_s = _split(sample, rates, prefill_tokens)
-        _note_error(rates, rates.predict_s(prefill_tokens, sample.output_tokens), sample.total_s)
-        prefill_s = min(prefill_s, OUTLIER * prefill_tokens * rates.prefill_s)
-        decode_s = min(decode_s, OUTLIER * sample.output_tokens * rates.decode_s)
-        for each in (self.fleet, rates):
-            _add_prefill(each, prefill_s, prefill_tokens)
-            _add_decode(each, decode_s, sample.output_tokens)
-        _settle(self.fleet, START_PREFILL_S, START_DECODE_S)
-        _settle(rates, self.fleet.prefill_s, self.fleet.decode_s)
+        rates, fleet = self._workers.get(worker) or self.add(worker), self.fleet
+        prefill_tokens = missing_tokens + ahead_tokens
+        expected_prefill_s = prefill_tokens * rates.prefill_s
+        expected_decode_s = output_tokens * rates.decode_s
+        rates.note_error(expected_prefill_s + expected_decode_s, total_s)
+        decode_s = total_s - first_byte_s
+        if output_tokens > 1 and decode_s < UNSTREAMED_SHARE * total_s:
+            decode_s = total_s * expected_decode_s / (expected_prefill_s + expected_decode_s)
+        prefill_s = min(total_s - decode_s, OUTLIER * expected_prefill_s)
+        decode_s = min(decode_s, OUTLIER * expected_decode_s)
+        fleet.learn(prefill_s, prefill_tokens, decode_s, output_tokens)
+        rates.learn(prefill_s, prefill_tokens, decode_s, output_tokens)
+        fleet.settle(START_PREFILL_S, START_DECODE_S)
+        rates.settle(fleet.prefill_s, fleet.decode_s)
 
     def age(self, elapsed_s: float) -> None:
         """Let what was learned fade as time passes (call about once a second)."""
@@ -110,43 +139,4 @@ class ServiceTimes:
             rates.prefill_tokens *= fade
             rates.decode_sum_s *= fade
             rates.decode_tokens *= fade
-            _settle(rates, self.fleet.prefill_s, self.fleet.decode_s)
-
-
-def _split(sample: ServiceSample, rates: WorkerRates, prefill_tokens: int) -> tuple[float, float]:
-    """Time in prefill and in decode; by the known rates where the reply was not streamed."""
-    decode_s = sample.total_s - sample.first_byte_s
-    if sample.output_tokens <= 1 or decode_s >= UNSTREAMED_SHARE * sample.total_s:
-        return sample.first_byte_s, max(0.0, decode_s)
-    prefill_weight = prefill_tokens * rates.prefill_s
-    decode_weight = sample.output_tokens * rates.decode_s
-    share = prefill_weight / (prefill_weight + decode_weight)
-    return sample.total_s * share, sample.total_s * (1 - share)
-
-
-def _note_error(rates: WorkerRates, predicted_s: float, actual_s: float) -> None:
-    miss = min(OUTLIER, abs(predicted_s - actual_s) / actual_s)
-    rates.error = rates.error * SAMPLE_DECAY + miss * (1 - SAMPLE_DECAY) if rates.samples else miss
-    rates.samples += 1
-
-
-def _add_prefill(rates: WorkerRates, prefill_s: float, tokens: int) -> None:
-    if tokens > 0:
-        rates.prefill_sum_s = rates.prefill_sum_s * SAMPLE_DECAY + prefill_s
-        rates.prefill_tokens = rates.prefill_tokens * SAMPLE_DECAY + tokens
-
-
-def _add_decode(rates: WorkerRates, decode_s: float, tokens: int) -> None:
-    """A single token came with the first byte: it says nothing."""
-    if tokens > 1:
-        rates.decode_sum_s = rates.decode_sum_s * SAMPLE_DECAY + decode_s
-        rates.decode_tokens = rates.decode_tokens * SAMPLE_DECAY + tokens
-
-
-def _settle(rates: WorkerRates, prefill_s: float, decode_s: float) -> None:
-    rates.prefill_s = (rates.prefill_sum_s + PULL_PREFILL_TOKENS * prefill_s) / (
-        rates.prefill_tokens + PULL_PREFILL_TOKENS
-    )
-    rates.decode_s = (rates.decode_sum_s + PULL_DECODE_TOKENS * decode_s) / (
-        rates.decode_tokens + PULL_DECODE_TOKENS
-    )
+            rates.settle(self.fleet.prefill_s, self.fleet.decode_s)

@@ -73,7 +73,7 @@ class ProgramAware:
         return min(self._max_patience_s, elsewhere_s)
 
     def _completion_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState) -> float:
-        missing_tokens = max(1, call.prompt_tokens - cached_tokens)
+        missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1
         output_tokens = call.output_tokens
         rates = worker.rates
         beside = self._interference * (worker.calls + worker.external_calls)
