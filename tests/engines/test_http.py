@@ -442,7 +442,7 @@ async def test_a_reply_over_the_limit_is_cut_off(serve_raw, eventually):
 
 
 async def test_a_reader_that_sleeps_holds_the_worker_back(serve_raw, eventually):
-    size = 64 << 20
+    size = 24 << 20
     sent = 0
 
     async def handler(reader, writer):
