@@ -117,7 +117,7 @@ def curl(url: str, model: str | None, *, keyed: bool) -> str:
     if model is None:
         words += [f"{url}/v1/models"]
     else:
-        body = {"model": model, "messages": [{"role": "user", "content": _QUESTION}], "max_tokens": 20}
+        body = {"model": model, "messages": [{"role": "user", "content": _QUESTION}], "temperature": 0}
         words += [f"{url}/v1/chat/completions", "-H", "content-type: application/json", "-d", json.dumps(body)]
     return " ".join([shlex.join(words), *(part for header in key for part in ("-H", header))])
 

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import json
+import shlex
+
+from gateway.cli.starting import curl
+
+
+def test_the_printed_request_is_what_a_shell_takes() -> None:
+    words = shlex.split(curl("http://127.0.0.1:8080", "smollm2", keyed=False))
+
+    assert words[:5] == ["curl", "-s", "--noproxy", "*", "http://127.0.0.1:8080/v1/chat/completions"]
+    body = json.loads(words[words.index("-d") + 1])
+    assert body["model"] == "smollm2"
+    assert body["messages"][0]["role"] == "user"
+
+
+def test_with_keys_it_shows_where_the_key_goes() -> None:
+    line = curl("http://127.0.0.1:8080", "smollm2", keyed=True)
+    assert line.endswith('-H "authorization: Bearer $LOOMGATE_KEY"')
+
+
+def test_without_a_known_model_it_asks_for_the_models() -> None:
+    assert curl("http://h:1", None, keyed=False) == "curl -s --noproxy '*' http://h:1/v1/models"
