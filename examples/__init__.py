@@ -1,0 +1,1 @@
+"""Programs that say what belongs together, and a demo that compares."""
