@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -18,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 import uvloop
-from engines.vllm import VllmWorker
 
+from engines.vllm import VllmWorker
 from gateway import logs
 from gateway.admin import admin_app
 from gateway.asgi import Front
@@ -54,7 +55,9 @@ from gateway.store.server import BinaryMissing
 from gateway.store.sessions import Sessions
 from gateway.wire.request import BodyLimits
 
-EXPIRE_EVERY_S = 30.0
+SWEEP_EVERY_S = 0.5
+GC_THRESHOLDS = (50_000, 20, 100)
+"""A call allocates some hundred objects and frees them all by reference count: look for cycles seldom."""
 log = logging.getLogger(__name__)
 Reload = Callable[[Settings], Settings]
 
@@ -107,7 +110,7 @@ class Gateway:
         self._stack.push_async_callback(self.fleet.close)
         replica = secrets.token_hex(8)
         shares = Shares(Leases(self.store, replica), self._demand, self.loop.feed)
-        for work in (self.loop.tick(), shares.keep(), self._expire()):
+        for work in (self.loop.tick(), shares.keep(), self._sweep()):
             self._own(asyncio.create_task(work))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
@@ -233,9 +236,11 @@ class Gateway:
         }
         return demands, budgets
 
-    async def _expire(self) -> None:
+    async def _sweep(self) -> None:
+        """What needs doing now and then: end calls whose time is up, forget what has aged."""
         while True:
-            await asyncio.sleep(EXPIRE_EVERY_S)
+            await asyncio.sleep(SWEEP_EVERY_S)
+            self.dispatcher.expire()
             self.lineage.expire(self._clock())
 
     def _own(self, task: asyncio.Task[None]) -> None:
@@ -252,6 +257,9 @@ def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Li
 
     async def main() -> None:
         async with Gateway(settings, reload=reload) as gateway:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             await gateway.serve(ready)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from starlette.types import Send
@@ -54,6 +55,7 @@ class Dispatcher:
         self._started = started
         self._ended = ended
         self._live: dict[str, Call] = {}
+        """In order of arrival."""
 
     @property
     def live(self) -> int:
@@ -66,11 +68,16 @@ class Dispatcher:
             if call.dispatch is not None and call.dispatch.worker == worker:
                 call.evict()
 
+    def expire(self) -> None:
+        """End the calls whose total time is up. To be called about twice a second."""
+        oldest_s = self._loop.clock() - self.limits.total_s
+        for call in list(takewhile(lambda call: call.arrived_s < oldest_s, self._live.values())):
+            call.expire()
+
     async def run(self, call: Call, client: RawHeaders, send: Send) -> None:
         """Run one call. Raises: LoomgateError while the client has been sent nothing; CancelledError."""
         self._live[call.call_id] = call
         call.task = asyncio.current_task()
-        timer = asyncio.get_running_loop().call_later(self.limits.total_s, call.expire)
         try:
             await self._attempts(call, client, send)
         except LoomgateError as error:
@@ -80,7 +87,6 @@ class Dispatcher:
             if not self._swallows(call):
                 raise
         finally:
-            timer.cancel()
             call.task = None
             del self._live[call.call_id]
             self._settle(call)

@@ -22,7 +22,7 @@ from gateway.graph.lineage import Lineage
 from gateway.nouns import Chain, ReadyCall
 from gateway.wire.prompt import Prompt, read_prompt
 from gateway.wire.request import BodyLimits, Request, parse_request
-from gateway.wire.routes import Route, Shape
+from gateway.wire.routes import Route
 from hints.model import NO_HINT, Hint, Parsed
 from hints.parse import parse
 from hints.report import joined_notes, understood
@@ -119,14 +119,14 @@ class Intake:
             salt,
             model.encode(),
             prompt.tools,
-            [turn.canonical for turn in prompt.turns],
+            prompt.canonical,
             tokens_per_byte=self._tokens.tokens_per_byte(model),
         )
 
     def _link(self, tenant: str, hint: Hint, chain: Chain, prompt: Prompt, now_s: float) -> Links:
         if not self.mode.reads:
             return NO_LINKS
-        facts = PromptFacts.of(prompt.turns, prompt.tool_results)
+        facts = PromptFacts.of(prompt.roles, prompt.texts, prompt.tool_results)
         return self._lineage.link(tenant, hint, chain, facts, now_s)
 
     def _output_tokens(self, model: str, request: Request, steering: Hint) -> int:
@@ -149,22 +149,11 @@ def program_key(tenant: str, session: str) -> str:
 
 def prompt_size(prompt: Prompt, request: Request) -> PromptSize:
     """How big a prompt is, as the token estimator sees it."""
-    ascii_bytes = other_bytes = 0
-    pooled = request.route.shape is Shape.POOLING
-    for turn in prompt.turns:
-        text = turn.canonical if pooled else turn.text
-        if text.isascii():
-            ascii_bytes += len(text)
-        else:
-            plain = len(text.decode("utf-8", "ignore"))
-            other = (len(text) - plain) * 3 // 2
-            ascii_bytes += len(text) - other
-            other_bytes += other
     return PromptSize(
-        ascii_bytes=ascii_bytes,
-        other_bytes=other_bytes,
-        tool_bytes=prompt.tool_bytes,
-        messages=len(prompt.turns),
+        ascii_bytes=prompt.ascii_bytes,
+        other_bytes=prompt.other_bytes,
+        tool_bytes=len(prompt.tools),
+        messages=len(prompt.roles),
         images=prompt.images,
         audio=-(-prompt.audio_bytes // AUDIO_CLIP_BYTES),
         token_ids=prompt.token_ids,

@@ -5,14 +5,13 @@ Times in the core are seconds on a monotonic clock (`_s`); times in records are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gateway.states import CallState, Outcome
 from hints.model import Objective
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """A prompt's canonical bytes hashed cumulatively: `hashes[i]` stands for everything up to boundary i.
 
     Boundaries are message ends and fixed strides inside long messages. `tokens[i]` is the estimated number of
@@ -29,8 +28,7 @@ class Chain:
 NO_CHAIN = Chain()
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyCall:
+class ReadyCall(Struct, frozen=True):
     """What the scheduler's core knows of a call that may run now."""
 
     call_id: str
@@ -50,8 +48,7 @@ class ReadyCall:
     """Steps of urgency from foreign hints, higher first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Token counts the engine reported for one reply; `cached_tokens` is None where it does not say."""
 
     prompt_tokens: int
@@ -59,8 +56,7 @@ class Usage:
     cached_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """`producer` fed (or preceded) the call that holds this edge.
 
     `known_by`: `hint`, `foreign`, `tool_call_id` or `inferred`. `kind`: `data` or `order`.
@@ -71,8 +67,7 @@ class Edge:
     kind: str = "data"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One call as it is remembered: feeds metrics, estimators, the session view and replay.
 
     It never holds prompt text.

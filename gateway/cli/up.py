@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Final
 
 import uvloop
 
-from engines.install.console import StepLine
+from engines.install.console import StepLine, elapsed
 from engines.install.kinds import GATEWAY
 from engines.install.machine import admin_port, cores, look, visible_gpus
 from engines.install.options import BadOption, Options, from_environment
@@ -27,6 +28,7 @@ from engines.install.preflight import kind_for, problems, summary
 from engines.install.running import AlreadyRunning, hold
 from engines.launch import Launcher, WorkerFailed, socket_folder
 from engines.launch_flags import ServedModel, WorkerSpec, cpu_workers, cuda_workers, free_ports
+from engines.launch_process import tail
 from engines.models import ModelChoice, ModelUnavailable, choose, make_command
 from gateway import logs
 from gateway.app import Gateway
@@ -44,6 +46,7 @@ _EXAMPLES: Final = """\
 RUN_DIR: Final = Path(".loomgate")
 CPU_WORKERS: Final = 2
 INTERRUPTED: Final = 130
+POLL_S: Final = 0.5
 PROBE_S: Final = 10.0
 """How long the ready line waits for the workers to be probed."""
 
@@ -145,11 +148,19 @@ def _model(choice: ModelChoice) -> ServedModel:
     if choice.ready:
         line.done("cached")
         return choice.served
-    line.update("fetching")
-    made = subprocess.run(make_command(choice), capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        raise ModelUnavailable((made.stderr.strip().splitlines() or ["the model could not be made"])[-1])
-    line.done("ready")
+    started_s = time.monotonic()
+    path = RUN_DIR / "model.log"
+    with path.open("wb") as log, subprocess.Popen(make_command(choice), stdout=log, stderr=log) as making:
+        try:
+            while making.poll() is None:
+                line.update(f"making  {elapsed(time.monotonic() - started_s)}")
+                time.sleep(POLL_S)
+        except BaseException:
+            making.terminate()
+            raise
+    if making.returncode != 0:
+        raise ModelUnavailable(tail(path, 1) or f"{choice.name} could not be made")
+    line.done(f"made  {elapsed(time.monotonic() - started_s)}")
     return choice.served
 
 

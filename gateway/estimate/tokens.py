@@ -8,21 +8,24 @@ normalised least mean squares), so weights stay positive and one odd prompt move
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 MAX_MODELS: Final = 256
 LEARNING_RATE: Final = 0.2
 MAX_RATIO: Final = 4.0
 """A report further than this from the estimate counts as this far."""
 ERROR_DECAY: Final = 0.95
+SETTLED: Final = 256
+EVERY: Final = 8
+"""After so many reports of a model, one in eight is enough to follow its drift."""
 
 _START: Final = (0.25, 0.4, 0.3, 4.0, 8.0, 600.0, 300.0)
 """Tokens per ASCII byte, other byte, tool byte, message, call, image, audio clip."""
 
 
-@dataclass(frozen=True, slots=True)
-class PromptSize:
+class PromptSize(Struct, frozen=True):
     """How big a prompt is, without a tokenizer. Pictures and clips count by number, never by their base64 bytes."""
 
     ascii_bytes: int = 0
@@ -41,12 +44,13 @@ class PromptSize:
 
 
 class _ModelWeights:
-    __slots__ = ("error", "reports", "weights")
+    __slots__ = ("error", "reports", "seen", "weights")
 
     def __init__(self) -> None:
         self.weights: tuple[float, ...] = _START
         self.error = 0.0
         self.reports = 0
+        self.seen = 0
 
 
 class TokenEstimator:
@@ -70,12 +74,15 @@ class TokenEstimator:
 
     def observe(self, model: str, size: PromptSize, prompt_tokens: int) -> None:
         """Learn from a reply's reported `prompt_tokens`."""
-        parts = _parts(self._weights(model).weights, size)
+        known = self._weights(model)
+        known.seen += 1
+        if known.seen > SETTLED and known.seen % EVERY:
+            return
+        parts = _parts(known.weights, size)
         estimate = sum(parts)
         text_tokens = prompt_tokens - size.token_ids
         if estimate <= 0 or text_tokens <= 0 or size.token_ids:
             return
-        known = self._weights(model)
         known.reports += 1
         miss = abs(estimate - text_tokens) / text_tokens
         known.error = miss if known.reports == 1 else known.error * ERROR_DECAY + miss * (1 - ERROR_DECAY)

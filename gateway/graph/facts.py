@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.nouns import Edge
 
 
-class Turn(Protocol):
-    """One message of a prompt, as the wire reads it."""
-
-    @property
-    def role(self) -> str:
-        """`system`, `user`, `assistant`, `tool`, ..."""
-
-    @property
-    def text(self) -> bytes:
-        """What a person would read of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptFacts:
+class PromptFacts(Struct, frozen=True):
     """A prompt as lineage sees it.
 
     `texts` holds one text per message, in order and aligned with `Chain.messages`; `assistants` are the indices
@@ -34,15 +21,13 @@ class PromptFacts:
     tool_results: Sequence[str] = ()
 
     @classmethod
-    def of(cls, turns: Sequence[Turn], tool_results: Sequence[str] = ()) -> PromptFacts:
-        """Read the facts off a prompt's messages."""
-        roles = [turn.role for turn in turns]
+    def of(cls, roles: Sequence[str], texts: Sequence[bytes], tool_results: Sequence[str] = ()) -> PromptFacts:
+        """Read the facts off a prompt's messages, given as their roles and texts."""
         assistants = [i for i, role in enumerate(roles) if role == "assistant"] if "assistant" in roles else ()
-        return cls([turn.text for turn in turns], assistants, tool_results)
+        return cls(texts, assistants, tool_results)
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
+class Links(Struct, frozen=True):
     """Where a new call belongs. `inferred` says that `session` was not named by the caller.
 
     `adopted` are earlier calls that had no session until this call showed that they belong to `session`: their

@@ -7,58 +7,52 @@ After `Failed` with `retry=True` the call is queued again, without the workers i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from gateway.nouns import ReadyCall, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A call is ready to run."""
 
     call: ReadyCall
 
 
-@dataclass(frozen=True, slots=True)
-class FirstByte:
+class FirstByte(Struct, frozen=True):
     """The worker began to answer: its prefill is over."""
 
     call_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The attempt ended with a complete reply (the engine's own errors included)."""
 
     call_id: str
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """The attempt broke. With `retry` the core places the call anew or rejects it; without, it forgets it."""
 
     call_id: str
     retry: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """Nobody wants the call any more, queued or running."""
 
     call_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnded:
+class SessionEnded(Struct, frozen=True):
     """A program is over: its placement and service may be forgotten."""
 
     program: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUp:
+class WorkerUp(Struct, frozen=True):
     """A worker joined, came back, or changed what it serves."""
 
     name: str
@@ -68,23 +62,20 @@ class WorkerUp:
     """Whether its cache must be taken as empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDown:
+class WorkerDown(Struct, frozen=True):
     """No new calls to this worker (ejected, draining, removed). Calls in flight there end by their own events."""
 
     name: str
     forget_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRemoved:
+class WorkerRemoved(Struct, frozen=True):
     """The worker will not come back: drop everything known of it."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoadRead:
+class LoadRead(Struct, frozen=True):
     """A reading of the worker's own `/metrics`, which includes calls of other replicas."""
 
     name: str
@@ -93,24 +84,21 @@ class LoadRead:
     kv_usage: float
 
 
-@dataclass(frozen=True, slots=True)
-class ShareGranted:
+class ShareGranted(Struct, frozen=True):
     """This replica's leased share of the worker's token budget, 0 to 1."""
 
     name: str
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementLearned:
+class PlacementLearned(Struct, frozen=True):
     """Another replica placed this program on `worker`."""
 
     program: str
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed: bounded delays may have run out."""
 
 
@@ -131,8 +119,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True):
     """Send the call to this worker now."""
 
     call_id: str
@@ -156,8 +143,7 @@ class Refusal(StrEnum):
     NO_WORKER = "no_worker"
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """The call will not run; it is forgotten."""
 
     call_id: str

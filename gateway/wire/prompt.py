@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -12,121 +11,134 @@ from gateway.wire.request import Request
 from gateway.wire.routes import Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One message. `canonical` is what prefix hashing sees, `text` what a person would read."""
-
-    role: str
-    canonical: bytes
-    text: bytes
-
-
 @dataclass(slots=True)
 class Prompt:
-    """A request's prompt. Sizes count what costs tokens, never the length of base64."""
+    """A request's prompt: one entry per message in `roles`, `canonical` and `texts`.
+
+    Sizes count what costs tokens, never the length of base64.
+    """
 
     tools: bytes = b""
-    turns: Sequence[Turn] = ()
-    tool_results: Sequence[str] = ()
-    """`tool_call_id`s that come back."""
-    tool_bytes: int = 0
+    roles: list[str] = field(default_factory=list)
+    canonical: list[bytes] = field(default_factory=list)
+    """What prefix hashing sees of each message: equal bytes for equal messages."""
+    texts: list[bytes] = field(default_factory=list)
+    """What a person would read of each message, UTF-8."""
+    tool_results: list[str] = field(default_factory=list)
+    """Ids of tool calls whose results the prompt holds."""
+    ascii_bytes: int = 0
+    other_bytes: int = 0
+    """Text that is not ASCII, as UTF-8."""
     images: int = 0
     audio_bytes: int = 0
     token_ids: int = 0
     """Prompt tokens given as ids, where the client counted them itself."""
 
+    def add_text(self, text: str) -> bytes:
+        """Count a text, and return its bytes."""
+        if text.isascii():
+            encoded = text.encode()
+            self.ascii_bytes += len(encoded)
+            return encoded
+        encoded = text.encode("utf-8", "surrogatepass")
+        other_bytes = min(len(encoded), (len(encoded) - len(text)) * 3 // 2)
+        self.other_bytes += other_bytes
+        self.ascii_bytes += len(encoded) - other_bytes
+        return encoded
+
+    def add(self, role: str, canonical: bytes, text: bytes) -> None:
+        """Add one message."""
+        self.roles.append(role)
+        self.canonical.append(canonical)
+        self.texts.append(text)
+
 
 def read_prompt(request: Request) -> Prompt:
     """The prompt of one request. Never raises: what cannot be read is the engine's to refuse."""
-    return _READERS[request.route.shape](request.fields)
+    prompt = Prompt()
+    _READERS[request.route.shape](request.fields, prompt)
+    return prompt
 
 
-def _chat(fields: dict[str, Any]) -> Prompt:
-    prompt = Prompt(tools=_dump(fields.get("tools")))
-    prompt.tool_bytes = len(prompt.tools)
+def _chat(fields: dict[str, Any], prompt: Prompt) -> None:
+    _tools(fields, prompt)
     messages = fields.get("messages")
     if isinstance(messages, list):
-        prompt.turns, prompt.tool_results = _turns(messages, prompt)
-    return prompt
+        _messages(messages, prompt)
 
 
-def _messages(fields: dict[str, Any]) -> Prompt:
-    prompt = _chat(fields)
-    system = fields.get("system")
-    if system is not None:
-        prompt.turns = [_turn({"role": "system", "content": system}, prompt), *prompt.turns]
-    return prompt
+def _anthropic(fields: dict[str, Any], prompt: Prompt) -> None:
+    if fields.get("system") is not None:
+        _message({"role": "system", "content": fields["system"]}, prompt)
+    _chat(fields, prompt)
 
 
-def _responses(fields: dict[str, Any]) -> Prompt:
-    prompt = Prompt(tools=_dump(fields.get("tools")))
-    prompt.tool_bytes = len(prompt.tools)
-    source = fields.get("input")
-    items = source if isinstance(source, list) else [{"role": "user", "content": source}]
+def _responses(fields: dict[str, Any], prompt: Prompt) -> None:
+    _tools(fields, prompt)
     if fields.get("instructions"):
-        items = [{"role": "system", "content": fields["instructions"]}, *items]
-    prompt.turns, prompt.tool_results = _turns(items, prompt)
-    return prompt
+        _message({"role": "system", "content": fields["instructions"]}, prompt)
+    source = fields.get("input")
+    _messages(source if isinstance(source, list) else [{"role": "user", "content": source}], prompt)
 
 
-def _completion(fields: dict[str, Any]) -> Prompt:
-    prompt = Prompt()
+def _completion(fields: dict[str, Any], prompt: Prompt) -> None:
     source = fields.get("prompt")
     if isinstance(source, str):
-        text = _encode(source)
-        prompt.turns = (Turn("user", text, text),)
+        text = prompt.add_text(source)
+        prompt.add("user", text, text)
     elif isinstance(source, list) and source:
-        canonical = _dump(source)
-        prompt.turns = (Turn("user", canonical, b""),)
+        prompt.add("user", _dump(source), b"")
         rows = [row for row in source if isinstance(row, list)]
         prompt.token_ids = sum(map(len, rows)) if rows else len(source) * isinstance(source[0], int)
-    return prompt
-
-
-def _pooling(fields: dict[str, Any]) -> Prompt:
-    canonical = b"".join(_dump(fields.get(key)) for key in _POOLING_KEYS if key in fields)
-    return Prompt(turns=(Turn("user", canonical, b""),))
 
 
 _POOLING_KEYS = ("input", "query", "documents", "text_1", "text_2", "queries", "messages")
 
 
-def _tokens(fields: dict[str, Any]) -> Prompt:
-    return _messages(fields) if "messages" in fields else _completion(fields)
+def _pooling(fields: dict[str, Any], prompt: Prompt) -> None:
+    canonical = b"".join([_dump(fields[key]) for key in _POOLING_KEYS if key in fields])
+    prompt.ascii_bytes = len(canonical)
+    prompt.add("user", canonical, b"")
+
+
+def _counting(fields: dict[str, Any], prompt: Prompt) -> None:
+    (_anthropic if "messages" in fields else _completion)(fields, prompt)
 
 
 _READERS = {
     Shape.CHAT: _chat,
     Shape.COMPLETION: _completion,
     Shape.RESPONSES: _responses,
-    Shape.MESSAGES: _messages,
+    Shape.MESSAGES: _anthropic,
     Shape.POOLING: _pooling,
-    Shape.TOKENS: _tokens,
+    Shape.TOKENS: _counting,
 }
 
 
-def _turns(messages: list[Any], prompt: Prompt) -> tuple[list[Turn], list[str]]:
-    turns: list[Turn] = []
-    results: list[str] = []
+def _tools(fields: dict[str, Any], prompt: Prompt) -> None:
+    tools = fields.get("tools")
+    if tools is not None:
+        prompt.tools = _dump(tools)
+
+
+def _messages(messages: list[Any], prompt: Prompt) -> None:
     for message in messages:
-        if not isinstance(message, dict):
-            continue
-        turns.append(_turn(message, prompt))
-        results.extend(_result_ids(message))
-    return turns, results
+        if isinstance(message, dict):
+            _message(message, prompt)
 
 
-def _turn(message: dict[str, Any], prompt: Prompt) -> Turn:
+def _message(message: dict[str, Any], prompt: Prompt) -> None:
     role = message.get("role")
-    role = role if isinstance(role, str) else ""
     content = message.get("content")
     if isinstance(content, str):
-        text = _encode(content)
-        if len(message) == 2:
-            return Turn(role, b"%b\0%b" % (role.encode(errors="replace"), text), text)
+        text = prompt.add_text(content)
+        if len(message) == 2 and isinstance(role, str):
+            prompt.add(role, role.encode("utf-8", "surrogatepass") + b"\0" + text, text)
+            return
     else:
         text = _parts(content, prompt) if isinstance(content, list) else b""
-    return Turn(role, _dump(message), text)
+    prompt.add(role if isinstance(role, str) else "", _dump(message), text)
+    _result_ids(message, prompt)
 
 
 def _parts(content: list[Any], prompt: Prompt) -> bytes:
@@ -135,7 +147,7 @@ def _parts(content: list[Any], prompt: Prompt) -> bytes:
         if not isinstance(part, dict):
             continue
         if isinstance(part.get("text"), str):
-            texts.append(_encode(part["text"]))
+            texts.append(prompt.add_text(part["text"]))
         elif "image_url" in part or part.get("type") in ("image", "input_image"):
             prompt.images += 1
         elif isinstance(part.get("input_audio"), dict):
@@ -143,25 +155,16 @@ def _parts(content: list[Any], prompt: Prompt) -> bytes:
     return b"\n".join(texts)
 
 
-def _result_ids(message: dict[str, Any]) -> list[str]:
+def _result_ids(message: dict[str, Any], prompt: Prompt) -> None:
     """The ids of tool calls this message answers, in any of the three dialects."""
     if message.get("role") == "tool" and isinstance(message.get("tool_call_id"), str):
-        return [message["tool_call_id"]]
-    if message.get("type") == "function_call_output" and isinstance(message.get("call_id"), str):
-        return [message["call_id"]]
-    content = message.get("content")
-    if message.get("role") != "user" or not isinstance(content, list):
-        return []
-    return [
-        part["tool_use_id"]
-        for part in content
-        if isinstance(part, dict) and isinstance(part.get("tool_use_id"), str)
-    ]
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+        prompt.tool_results.append(message["tool_call_id"])
+    elif message.get("type") == "function_call_output" and isinstance(message.get("call_id"), str):
+        prompt.tool_results.append(message["call_id"])
+    elif isinstance(message.get("content"), list):
+        parts = [part for part in message["content"] if isinstance(part, dict)]
+        prompt.tool_results += [part["tool_use_id"] for part in parts if isinstance(part.get("tool_use_id"), str)]
 
 
 def _dump(value: object) -> bytes:
-    return b"" if value is None else orjson.dumps(value)
+    return orjson.dumps(value)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from gateway.errors import BadRequest, ForbiddenField, TooLarge, Unsupported
 from gateway.wire.routes import Route, Shape
@@ -40,8 +41,7 @@ class BodyLimits:
     remote_images: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One parsed body. `raw` is what the client sent, `fields` its one parse."""
 
     route: Route
@@ -71,7 +71,9 @@ def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
     if raw.count(b"[") + raw.count(b"{") > limits.json_depth and _deeper_than(fields, limits.json_depth):
         raise TooLarge(f"The body nests deeper than {limits.json_depth} levels.", code="too_deep")
-    _refuse_forbidden(fields, limits)
+    _refuse_forbidden(fields)
+    if not limits.remote_images and any(mark in raw for mark in _MEDIA_MARKS):
+        _refuse_remote_images(fields)
     if route.shape is Shape.RESPONSES:
         _refuse_stateful(fields)
     return Request(
@@ -137,15 +139,14 @@ def _max_tokens(fields: dict[str, Any]) -> int | None:
     return None
 
 
-def _refuse_forbidden(fields: dict[str, Any], limits: BodyLimits) -> None:
-    for key in REFUSED.keys() & fields.keys():
-        if fields[key] is not None:
-            raise ForbiddenField(f"`{key}` is not accepted: {REFUSED[key]}.", param=key)
+def _refuse_forbidden(fields: dict[str, Any]) -> None:
+    if not REFUSED.keys().isdisjoint(fields):
+        for key in REFUSED.keys() & fields.keys():
+            if fields[key] is not None:
+                raise ForbiddenField(f"`{key}` is not accepted: {REFUSED[key]}.", param=key)
     template = fields.get("chat_template_kwargs")
     if isinstance(template, dict) and not template.keys().isdisjoint(("chat_template", "tokenize")):
         raise ForbiddenField("`chat_template_kwargs` may not set the template.", param="chat_template_kwargs")
-    if not limits.remote_images:
-        _refuse_remote_images(fields)
 
 
 def _refuse_remote_images(fields: dict[str, Any]) -> None:
@@ -164,6 +165,8 @@ def _refuse_remote_images(fields: dict[str, Any]) -> None:
 
 
 _MEDIA_KEYS = ("image_url", "video_url", "audio_url", "source", "file")
+_MEDIA_MARKS = (b'_url"', b'"source"', b'"file"', b"\\u")
+"""A key of those, or an escape that could spell one; without it no part has to be looked at."""
 
 
 def _is_remote(part: object) -> bool:

@@ -58,7 +58,7 @@ async def until(holds: Callable[[], object]) -> None:
 async def rig() -> AsyncIterator[Rig]:
     rig = Rig()
     rig.fleet.add("w0", "http://w0", rig.engine)
-    await until(lambda: rig.fleet.in_rotation())
+    await until(rig.fleet.in_rotation)
     yield rig
     await rig.fleet.close()
     assert rig.engine.closed
@@ -77,7 +77,7 @@ async def test_a_refused_connection_ejects_at_once_and_a_probe_takes_it_back(rig
     assert rig.evicted == ["w0"]
     assert rig.of(WorkerDown) == [WorkerDown("w0")]
     rig.engine.up = True
-    await until(lambda: rig.fleet.in_rotation())
+    await until(rig.fleet.in_rotation)
     assert rig.of(WorkerUp)[-1] == WorkerUp("w0", ("m",), 1000, fresh=True)
 
 

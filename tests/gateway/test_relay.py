@@ -41,14 +41,14 @@ async def test_a_stream_arrives_as_the_worker_sent_it_but_for_the_usage_we_asked
 
 def normal(stream: bytes) -> list[bytes]:
     """The events without what differs between two calls."""
-    events = []
-    for event in stream.split(b"\n\n"):
-        if event.startswith(b"data: {"):
-            message = orjson.loads(event[6:])
-            message.pop("id"), message.pop("created")
-            event = orjson.dumps(message)
-        events.append(event)
-    return events
+    return [plain(event) for event in stream.split(b"\n\n")]
+
+
+def plain(event: bytes) -> bytes:
+    if not event.startswith(b"data: {"):
+        return event
+    message = orjson.loads(event[6:])
+    return orjson.dumps({name: value for name, value in message.items() if name not in ("id", "created")})
 
 
 async def test_usage_the_client_asked_for_stays(rig) -> None:

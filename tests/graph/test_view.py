@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.graph.timeline import WIDTH, render
 from gateway.graph.view import SessionMeta, call_view, session_summary, session_view

@@ -27,14 +27,14 @@ def test_chat_turns_and_tool_results() -> None:
             "tools": [{"type": "function"}],
         },
     )
-    assert [(turn.role, turn.text) for turn in read.turns] == [
+    assert list(zip(read.roles, read.texts, strict=True)) == [
         ("system", b"be brief"),
         ("user", b"a\nb"),
         ("assistant", b""),
         ("tool", b"42"),
     ]
     assert read.tool_results == ["call_1"]
-    assert read.tool_bytes == len(b'[{"type":"function"}]')
+    assert read.tools == b'[{"type":"function"}]'
 
 
 def test_every_dialect_gives_its_turns_and_results() -> None:
@@ -47,7 +47,7 @@ def test_every_dialect_gives_its_turns_and_results() -> None:
             ],
         },
     )
-    assert [turn.role for turn in messages.turns] == ["system", "user"]
+    assert messages.roles == ["system", "user"]
     assert messages.tool_results == ["toolu_1"]
     responses = prompt(
         "/v1/responses",
@@ -56,10 +56,10 @@ def test_every_dialect_gives_its_turns_and_results() -> None:
             "input": [{"type": "function_call_output", "call_id": "call_9", "output": "x"}],
         },
     )
-    assert [turn.role for turn in responses.turns] == ["system", ""]
+    assert responses.roles == ["system", ""]
     assert responses.tool_results == ["call_9"]
-    assert prompt("/v1/responses", {"input": "hello"}).turns[0].text == b"hello"
-    assert prompt("/v1/completions", {"prompt": "hello"}).turns[0].text == b"hello"
+    assert prompt("/v1/responses", {"input": "hello"}).texts[0] == b"hello"
+    assert prompt("/v1/completions", {"prompt": "hello"}).texts[0] == b"hello"
 
 
 @pytest.mark.parametrize(("given_ids", "count"), [([1, 2, 3], 3), ([[1, 2, 3]], 3), ([[1, 2], [3, 4]], 4)])
@@ -72,7 +72,12 @@ def test_media_count_by_number_not_by_base64_length() -> None:
     audio = {"type": "input_audio", "input_audio": {"data": "A" * 400, "format": "wav"}}
     read = prompt("/v1/chat/completions", {"messages": [{"role": "user", "content": [image, audio]}]})
     assert (read.images, read.audio_bytes) == (1, 300)
-    assert read.turns[0].text == b""
+    assert read.texts[0] == b""
+
+
+def test_text_is_counted_by_script() -> None:
+    read = prompt("/v1/completions", {"prompt": "abc\u4e2d\u6587"})
+    assert (read.ascii_bytes, read.other_bytes) == (3, 6)
 
 
 odd = st.recursive(
