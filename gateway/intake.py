@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engines.base import RawHeaders
-from gateway.cache.chain import build_chain
+from gateway.cache.chain import MESSAGE_TOKENS, build_chain
 from gateway.call import Call
 from gateway.errors import BadRequest
 from gateway.estimate.lengths import LengthEstimator
 from gateway.estimate.tokens import PromptSize, TokenEstimator
 from gateway.graph.facts import NO_LINKS, Links, PromptFacts
 from gateway.graph.lineage import Lineage
-from gateway.nouns import Chain, ReadyCall
+from gateway.nouns import NO_CHAIN, Chain, ReadyCall
 from gateway.wire.prompt import Prompt, read_prompt
 from gateway.wire.request import BodyLimits, Request, parse_request
 from gateway.wire.routes import Route
@@ -29,6 +29,7 @@ from hints.report import joined_notes, understood
 
 AUDIO_CLIP_BYTES = 480_000
 """Audio counts as clips of 30 s at 16 kB/s."""
+MIN_TOKENS_PER_BYTE = 0.01
 NOT_READ = Parsed(NO_HINT)
 
 
@@ -75,7 +76,8 @@ class Intake:
         call_id = next(self._ids)
         model = request.model or self._default_model()
         size = prompt_size(prompt, request)
-        chain = self._chain(tenant, model, request, prompt)
+        prompt_tokens = self._tokens.estimate(model, size)
+        chain = self._chain(tenant, model, prompt, prompt_tokens) if route.generates else NO_CHAIN
         links = self._link(tenant, parsed.hint, chain, prompt, now_s)
         steering, session = (parsed.hint, links.session) if self.mode.steers else (NO_HINT, None)
         return Call(
@@ -89,7 +91,7 @@ class Intake:
                 tenant=tenant,
                 model=model,
                 arrived_s=now_s,
-                prompt_tokens=self._tokens.estimate(model, size),
+                prompt_tokens=prompt_tokens,
                 output_tokens=self._output_tokens(model, request, steering),
                 chain=chain,
                 program=program_key(tenant, session) if session is not None else None,
@@ -113,14 +115,16 @@ class Intake:
             raise BadRequest("`model` is missing; GET /v1/models lists what is served.", param="model")
         return model
 
-    def _chain(self, tenant: str, model: str, request: Request, prompt: Prompt) -> Chain:
-        salt = (self.salt(tenant) or "").encode()
+    def _chain(self, tenant: str, model: str, prompt: Prompt, prompt_tokens: int) -> Chain:
+        """The prompt's chained hashes, with the rate that makes its last boundary agree with the estimate."""
+        text_bytes = len(prompt.tools) + sum(map(len, prompt.canonical))
+        text_tokens = prompt_tokens - MESSAGE_TOKENS * len(prompt.canonical)
         return build_chain(
-            salt,
+            (self.salt(tenant) or "").encode(),
             model.encode(),
             prompt.tools,
             prompt.canonical,
-            tokens_per_byte=self._tokens.tokens_per_byte(model),
+            tokens_per_byte=max(MIN_TOKENS_PER_BYTE, text_tokens / max(1, text_bytes)),
         )
 
     def _link(self, tenant: str, hint: Hint, chain: Chain, prompt: Prompt, now_s: float) -> Links:

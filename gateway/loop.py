@@ -56,8 +56,10 @@ class Loop:
                 own = effect
             else:
                 self._wake(effect)
-        if own is None:
+        if own is None and self.scheduler.holds(call_id):
             return await self._wait(call_id, model)
+        if own is None:
+            own = Reject(call_id, Refusal.NO_WORKER)
         if isinstance(own, Reject):
             raise _error(own, model)
         return own

@@ -78,6 +78,10 @@ class Scheduler:
         self._handlers[type(event)](event, now_s, effects)
         return effects
 
+    def holds(self, call_id: str) -> bool:
+        """Whether a call is queued or in flight."""
+        return call_id in self._board.calls
+
     def placement(self, program: str) -> str | None:
         """The worker that holds the program's context, if it was placed and is remembered."""
         known = self._programs.find(program)
