@@ -34,6 +34,8 @@ from gateway.wire.routes import ROUTES, Route
 from hints.model import HintError
 
 BODY_DEADLINE_S = 120.0
+_LENGTH_DIGITS = 20
+"""A longer `content-length` is over any limit, or one whose zeros would cost us the reading."""
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
 log = logging.getLogger(__name__)
 
@@ -139,7 +141,7 @@ class Front:
 async def read_body(receive: Receive, headers: RawHeaders, limit_bytes: int) -> bytes:
     """The whole body. Raises: TooLarge, RequestTimeout, ClientLeft."""
     for name, value in headers:
-        if name == b"content-length" and int(value) > limit_bytes:
+        if name == b"content-length" and (len(value) > _LENGTH_DIGITS or int(value) > limit_bytes):
             raise _too_large(limit_bytes)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):

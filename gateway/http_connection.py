@@ -84,6 +84,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         """Of the open head, in the reads before this one."""
         self._read_bytes = 0
+        self._framing_bytes = 0
+        """Of the open body's framing (chunk extensions, trailers), since its last byte of content."""
         self._deaf = False
         """What the client still sends is thrown away; the connection closes soon."""
         self._host: bytes | None = None
@@ -149,7 +151,9 @@ class Connection(HttpToolsProtocol):
         self._newest = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header. Raises: Refused."""
+        """Keep one header; trailers are not headers and are dropped. Raises: Refused."""
+        if not self._head_open:
+            return
         if len(self.headers) >= self._bounds.header_count:
             message = f"More than {self._bounds.header_count} headers."
             raise Refused(431, "too_many_headers", message)
@@ -161,6 +165,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the head, then start its request or queue it behind the one being answered. Raises: Refused."""
         self._head_open = False
+        self._framing_bytes = -self._read_bytes
         http_version = self.parser.get_http_version()
         self._check_head(http_version)
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -177,6 +182,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body; a reader that is slower than the client pauses it."""
+        self._framing_bytes = -self._read_bytes
         cycle = self._newest
         if cycle is None or cycle.response_complete:
             return
@@ -263,8 +269,11 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += self._read_bytes
             if self._head_bytes > self._bounds.header_bytes:
                 self._refuse(self._head_too_large())
-        elif self._active is not None and self._active.more_body:
+        elif self._newest is not None and self._newest.more_body:
             self._deadline_s = self.loop.time() + self._bounds.client_s
+            self._framing_bytes += self._read_bytes
+            if self._framing_bytes > self._bounds.header_bytes:
+                self._refuse(Refused(400, "bad_framing", "The body's chunk extensions or trailers are too long."))
 
     def _check_head(self, http_version: str) -> None:
         if self._head_bytes + self._read_bytes > self._bounds.header_bytes:
