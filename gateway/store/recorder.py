@@ -55,7 +55,7 @@ class Recorder:
         bounds: Bounds | None = None,
         *,
         buffer_limit: int = 20_000,
-        interval_s: float = 0.01,
+        interval_s: float = 0.025,
     ) -> None:
         self.counters = RecorderCounters()
         self._store = store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from gateway.store.records import UnknownSchema, ended_at, read_record, stored_c
 from gateway.store.scripts import SCHEMA_CODE, Runner
 
 PAGE_LIMIT = 200
+_LISTED = 4096
+"""Sessions remembered as listed already."""
 _DECODE_SLICE = 200
 """Records decoded before other work gets a turn."""
 
@@ -66,9 +69,13 @@ class Sessions:
         self._store = store
         self._bounds = bounds or Bounds()
         self._clock = clock
+        self._listed: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def declare(self, tenant: str, session: str, record: Record) -> None:
-        """Write a call before it runs, so that others may wait for it."""
+        """Write a call before it runs, so that others may wait for it.
+
+        The first one of a session lists it; later ones leave that to their records.
+        """
         touched_at = ended_at(record)
         write = scripts.write_calls(
             self._store,
@@ -78,8 +85,14 @@ class Sessions:
             touched_at=touched_at,
             bounds=self._bounds,
         )
+        if (tenant, session) in self._listed:
+            await write
+            return
         touch = scripts.touch_sessions(self._store, tenant, {session: touched_at}, bounds=self._bounds)
         await asyncio.gather(write, touch)
+        self._listed[tenant, session] = None
+        if len(self._listed) > _LISTED:
+            self._listed.popitem(last=False)
 
     async def finished_steps(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, bool]:
         """Whether each step or variable is finished: a call of that name has ended, well or not, and none runs.
