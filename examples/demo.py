@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     url = f"{address.scheme}://{address.netloc}"
     admin_url = args.admin_url or f"{address.scheme}://{address.hostname}:{(address.port or 80) + 1}"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = address.hostname or ""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(asyncio.wait_for(demo(Gateway(url, admin_url), args.conversations, args.rounds), args.limit_s))
     except Unavailable as error:

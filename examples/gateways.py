@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from gateway.graph.document import SessionDocument
+from gateway.store.parent_death import die_with_parent
 
 READY = re.compile(r"READY (?P<url>\S+)/v1 .*admin: (?P<admin_url>\S+)")
 START_S, STOP_S, ASK_S = 30.0, 10.0, 10.0
@@ -90,6 +91,7 @@ async def round_robin(workers: list[str]) -> AsyncIterator[Gateway]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=die_with_parent(),
     )
     try:
         yield await _listening(child, len(workers))

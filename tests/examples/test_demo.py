@@ -62,7 +62,8 @@ async def test_the_demo_shows_graphs_and_compares(running):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
-async def test_ctrl_c_ends_the_demo_and_the_gateway_it_started(running):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_a_signal_ends_the_demo_and_the_gateway_it_started(running, number):
     await _in_rotation(running)
     child = await _start(running, "--rounds", "500")
     assert child.stdout is not None
@@ -70,11 +71,12 @@ async def test_ctrl_c_ends_the_demo_and_the_gateway_it_started(running):
         while b"round 1" not in await child.stdout.readline():
             pass
         started = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-        child.send_signal(signal.SIGINT)
+        assert started
+        child.send_signal(number)
         await child.communicate()
-    assert child.returncode == 130
-    assert started
-    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+        while [pid for pid in started if Path(f"/proc/{pid}").exists()]:
+            await asyncio.sleep(0.05)
+    assert child.returncode == (-number if number == signal.SIGKILL else 130)
 
 
 def test_without_a_gateway_the_demo_says_how_to_start_one(capsys):
