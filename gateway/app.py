@@ -168,6 +168,7 @@ class Gateway:
         self.intake.salt = self.dispatcher.salt = self._salts
         self.intake.limits = BodyLimits(
             json_depth=settings.limits.json_depth,
+            json_containers=settings.limits.json_containers,
             n=settings.limits.n,
             remote_images=settings.request.allow_remote_images,
         )

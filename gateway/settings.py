@@ -145,6 +145,8 @@ class Limits(Section):
     """Of one request's whole head, request line included."""
     header_count: Annotated[int, Field(ge=8, le=10_000)] = 200
     json_depth: Annotated[int, Field(ge=4, le=1000)] = 128
+    json_containers: Annotated[int, Field(ge=1000, le=10_000_000)] = 50_000
+    """Objects and lists in a body; values of all kinds may be twenty times as many."""
     n: Count = 128
     queue_per_tenant: Count = 1000
     reply_bytes: Count = 64 << 20

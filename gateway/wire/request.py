@@ -15,21 +15,19 @@ from typing import Any
 import orjson
 from msgspec import Struct
 
-from gateway.errors import BadRequest, ForbiddenField, TooLarge, Unsupported
+from gateway.errors import BadRequest, TooLarge
+from gateway.wire.forbidden import refuse_forbidden, refuse_stateful
 from gateway.wire.routes import Route, Shape
 
 OURS = frozenset({"priority", "session_id", "cache_salt", "request_id", "workflow"})
 """Keys the gateway sets or consumes; a client's own values never reach a worker."""
 DROPPED = OURS | {"vllm_xargs"}
-REFUSED = {
-    "kv_transfer_params": "it moves KV cache between workers and is the gateway's business",
-    "chat_template": "templates run inside the engine; configure them on the worker",
-    "media_io_kwargs": "it changes how the worker opens media; configure it on the worker",
-    "mm_processor_kwargs": "it changes how the worker opens media; configure it on the worker",
-    "prompt_embeds": "serialised tensors are not accepted from clients",
-}
 _INTEGER_OF_19_DIGITS = re.compile(rb"[0-9]{19}")
 _I64, _U64 = -(2**63), 2**64
+_MODEL_CHARS = 512
+_VALUES_PER_CONTAINER = 20
+_SURELY_FEW_BYTES = 64 << 10
+"""A shorter body is not worth counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,8 @@ class BodyLimits:
     """Bounds on what a body may ask for."""
 
     json_depth: int = 128
+    json_containers: int = 50_000
+    """Objects and lists; values of all kinds may be `_VALUES_PER_CONTAINER` times as many."""
     n: int = 128
     remote_images: bool = False
 
@@ -61,6 +61,8 @@ class Request(Struct, frozen=True):
 
 def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
     """Parse and check one body. Raises: BadRequest, ForbiddenField, TooLarge, Unsupported."""
+    if len(raw) > _SURELY_FEW_BYTES:
+        _refuse_many_values(raw, limits.json_containers)
     try:
         fields = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -69,13 +71,11 @@ def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
         raise BadRequest(f"The body is not valid JSON: {error}", code="invalid_json") from None
     if type(fields) is not dict:
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
-    if raw.count(b"[") + raw.count(b"{") > limits.json_depth and _deeper_than(fields, limits.json_depth):
+    if _containers(raw) > limits.json_depth and _deeper_than(fields, limits.json_depth):
         raise TooLarge(f"The body nests deeper than {limits.json_depth} levels.", code="too_deep")
-    _refuse_forbidden(fields)
-    if not limits.remote_images and any(mark in raw for mark in _MEDIA_MARKS):
-        _refuse_remote_images(fields)
+    refuse_forbidden(raw, fields, limits.remote_images)
     if route.shape is Shape.RESPONSES:
-        _refuse_stateful(fields)
+        refuse_stateful(fields)
     return Request(
         route=route,
         raw=raw,
@@ -117,6 +117,8 @@ def _model(fields: dict[str, Any]) -> str | None:
         return None
     if not isinstance(model, str) or not model:
         raise BadRequest("`model` must be a non-empty string.", param="model")
+    if len(model) > _MODEL_CHARS:
+        raise BadRequest(f"`model` is longer than {_MODEL_CHARS} characters.", param="model")
     return model
 
 
@@ -139,57 +141,27 @@ def _max_tokens(fields: dict[str, Any]) -> int | None:
     return None
 
 
-def _refuse_forbidden(fields: dict[str, Any]) -> None:
-    if not REFUSED.keys().isdisjoint(fields):
-        for key in REFUSED.keys() & fields.keys():
-            if fields[key] is not None:
-                raise ForbiddenField(f"`{key}` is not accepted: {REFUSED[key]}.", param=key)
-    template = fields.get("chat_template_kwargs")
-    if isinstance(template, dict) and not template.keys().isdisjoint(("chat_template", "tokenize")):
-        raise ForbiddenField("`chat_template_kwargs` may not set the template.", param="chat_template_kwargs")
+def _refuse_many_values(raw: bytes, limit: int) -> None:
+    """Bound the objects a body becomes, and the microseconds each of them costs, before they exist.
+
+    What is inside of strings does not count. There are at most two strings, of two quotes each, per value.
+    """
+    values = limit * _VALUES_PER_CONTAINER
+    if _containers(raw) <= limit and raw.count(b",") <= values:
+        return
+    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') <= 4 * values:
+        bare = b"".join(bare.split(b'"')[::2])
+        if _containers(bare) <= limit and bare.count(b",") <= values:
+            return
+    raise TooLarge(
+        f"The body holds more than {limit} objects and lists, or {values} values ([limits] json_containers).",
+        code="too_many_values",
+    )
 
 
-def _refuse_remote_images(fields: dict[str, Any]) -> None:
-    for turns in (fields.get("messages"), fields.get("input")):
-        if not isinstance(turns, list):
-            continue
-        for turn in turns:
-            content = turn.get("content") if isinstance(turn, dict) else None
-            if isinstance(content, list) and any(_is_remote(part) for part in content):
-                raise ForbiddenField(
-                    "Media by URL is not fetched here: send it inline as a data: URL, "
-                    "or set `[request] allow_remote_images = true`.",
-                    param="messages",
-                    code="remote_media",
-                )
-
-
-_MEDIA_KEYS = ("image_url", "video_url", "audio_url", "source", "file")
-_MEDIA_MARKS = (b'_url"', b'"source"', b'"file"', b"\\u")
-"""A key of those, or an escape that could spell one; without it no part has to be looked at."""
-
-
-def _is_remote(part: object) -> bool:
-    """Whether a content part names media that the engine would have to fetch or open."""
-    if not isinstance(part, dict):
-        return False
-    for key in _MEDIA_KEYS:
-        value = part.get(key)
-        url = value.get("url") if isinstance(value, dict) else value
-        if isinstance(url, str) and not url.startswith("data:"):
-            return True
-    return False
-
-
-def _refuse_stateful(fields: dict[str, Any]) -> None:
-    for key in ("previous_response_id", "conversation"):
-        if fields.get(key) is not None:
-            raise Unsupported(
-                f"`{key}` needs stored responses, which this gateway does not keep: send the whole input instead.",
-                param=key,
-            )
-    if fields.get("background") is True:
-        raise Unsupported("`background` is not supported: leave it out and wait for the reply.", param="background")
+def _containers(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
 
 
 def _deeper_than(value: object, limit: int) -> bool:

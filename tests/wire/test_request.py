@@ -151,3 +151,66 @@ def test_stored_responses_are_unsupported(key: str) -> None:
 @pytest.mark.parametrize(("value", "expected"), [(5, 5), (-1, None), ("x", None), (None, None), (True, None)])
 def test_odd_max_tokens_are_the_engines_to_judge(value: object, expected: int | None) -> None:
     assert parse({"max_tokens": value}).max_tokens == expected
+
+
+MANY = {
+    "messages": b'{"messages":[' + b",".join([b'{"role":"user","content":""}'] * 60_000) + b"]}",
+    "lists": b'{"x":[' + b",".join([b"[]"] * 60_000) + b"]}",
+    "integers": b'{"prompt":[' + b",".join([b"1"] * 1_100_000) + b"]}",
+    "keys": b"{" + b",".join([b'"":1'] * 1_100_000) + b"}",
+    "empty strings": b'{"input":[' + b",".join([b'""'] * 1_100_000) + b"]}",
+    "quotes that are no JSON": b'{"x":' + b'",' * 2_500_000,
+}
+
+
+@pytest.mark.parametrize("raw", MANY.values(), ids=MANY)
+def test_a_body_of_very_many_values_is_refused_before_it_is_parsed(
+    raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.wire.request.orjson.loads", lambda raw: pytest.fail("parsed"))
+    with pytest.raises(TooLarge) as caught:
+        parse_request(CHAT, raw, BodyLimits())
+    assert caught.value.code == "too_many_values"
+
+
+def test_braces_and_commas_inside_of_strings_do_not_count() -> None:
+    text = '{"a": [1, "\\"], "b": {}},\n' * 100_000
+    raw = orjson.dumps({"messages": [{"role": "user", "content": text}]})
+    assert parse_request(CHAT, raw, BodyLimits()).fields["messages"][0]["content"] == text
+
+
+PARTS = {
+    "image": {"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}},
+    "bare image": {"image_url": "file:///etc/passwd"},
+    "file": {"type": "input_file", "file_url": "https://x/"},
+    "Anthropic image": {"type": "image", "source": {"type": "url", "url": "https://x/"}},
+    "inside a tool result": {"type": "tool_result", "content": [{"image_url": {"url": "https://x/"}}]},
+    "tensor": {"type": "image_embeds", "image_embeds": "gASV"},
+    "tensor by type": {"type": "prompt_embeds", "data": "gASV"},
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("key", ["messages", "documents", "system"])
+def test_media_to_fetch_or_unpickle_is_refused_wherever_it_stands(part: dict, escaped: bool, key: str) -> None:
+    raw = orjson.dumps({key: [{"role": "user", "content": [part]}]})
+    raw = raw.replace(b"_", b"\\u005f") if escaped else raw
+    with pytest.raises(ForbiddenField):
+        parse_request(CHAT, raw, BodyLimits())
+
+
+def test_inline_media_and_words_that_only_look_like_media_pass() -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}},
+        {"type": "text", "text": "_url"},
+    ]
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {"image_url": "http://x", "source": "y"}}
+    documents = [{"text": "a", "source": "wiki", "file": "a.txt"}]
+    body = {"messages": [{"role": "user", "content": [*parts, call]}], "documents": documents}
+    parse_request(CHAT, orjson.dumps(body), BodyLimits())
+
+
+def test_a_models_name_is_bounded() -> None:
+    with pytest.raises(BadRequest):
+        parse_request(CHAT, orjson.dumps({"model": "m" * 1000}), BodyLimits())

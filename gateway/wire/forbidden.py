@@ -1,0 +1,91 @@
+"""What a body may not hold: fields that steer the engine's insides, media it would fetch or unpickle. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.errors import ForbiddenField, Unsupported
+
+REFUSED = {
+    "kv_transfer_params": "it moves KV cache between workers and is the gateway's business",
+    "ec_transfer_params": "it moves encoder outputs between workers and is the gateway's business",
+    "chat_template": "templates run inside the engine; configure them on the worker",
+    "media_io_kwargs": "it changes how the worker opens media; configure it on the worker",
+    "mm_processor_kwargs": "it changes how the worker opens media; configure it on the worker",
+    "prompt_embeds": "serialised tensors are not accepted from clients",
+}
+
+
+def refuse_forbidden(raw: bytes, fields: dict[str, Any], remote_media: bool) -> None:
+    """Refuse forbidden fields and content parts. `raw` is the body, `fields` its parse. Raises: ForbiddenField."""
+    if not REFUSED.keys().isdisjoint(fields):
+        for key in REFUSED.keys() & fields.keys():
+            if fields[key] is not None:
+                raise ForbiddenField(f"`{key}` is not accepted: {REFUSED[key]}.", param=key)
+    template = fields.get("chat_template_kwargs")
+    if isinstance(template, dict) and not template.keys().isdisjoint(("chat_template", "tokenize")):
+        raise ForbiddenField("`chat_template_kwargs` may not set the template.", param="chat_template_kwargs")
+    if any(mark in raw for mark in _MEDIA_MARKS):
+        _refuse_media(fields, remote_media)
+
+
+def _refuse_media(fields: dict[str, Any], remote: bool) -> None:
+    """Refuse content parts that would make the engine open, fetch (unless `remote`) or unpickle something."""
+    for part in _parts(fields):
+        kind = part.get("type")
+        if not _TENSORS.isdisjoint(part) or (isinstance(kind, str) and kind in _TENSORS):
+            raise ForbiddenField(
+                "Serialised tensors are not accepted: send the media itself, inline as a data: URL.",
+                param="messages",
+                code="serialised_media",
+            )
+        if not remote and _is_remote(part):
+            raise ForbiddenField(
+                "Media by URL is not fetched here: send it inline as a data: URL, "
+                "or set `[request] allow_remote_images = true`.",
+                param="messages",
+                code="remote_media",
+            )
+
+
+_CONTENT_KEYS = ("messages", "input", "system", "query", "queries", "documents", "text_1", "text_2", "items")
+_URL_KEYS = ("image_url", "video_url", "audio_url", "file_url")
+_MEDIA_KEYS = (*_URL_KEYS, "source", "file")
+_TENSORS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil"})
+_MEDIA_MARKS = (b'_url"', b'"source"', b'"file"', b'_embeds"', b'_pil"', b"\\u")
+"""The end of a key of those, or an escape that could spell one; without it no part has to be looked at."""
+
+
+def _parts(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every message and content part, those inside tool results included."""
+    waiting: list[object] = [fields.get(key) for key in _CONTENT_KEYS]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            yield value
+            waiting.append(value.get("content"))
+
+
+def _is_remote(part: dict[str, Any]) -> bool:
+    """Whether a content part names media that the engine would have to fetch or open."""
+    for key in _MEDIA_KEYS:
+        value = part.get(key)
+        url = value.get("url") if isinstance(value, dict) else value if key in _URL_KEYS else None
+        if isinstance(url, str) and not url.startswith("data:"):
+            return True
+    return False
+
+
+def refuse_stateful(fields: dict[str, Any]) -> None:
+    """Refuse what needs stored responses. Raises: Unsupported."""
+    for key in ("previous_response_id", "conversation"):
+        if fields.get(key) is not None:
+            raise Unsupported(
+                f"`{key}` needs stored responses, which this gateway does not keep: send the whole input instead.",
+                param=key,
+            )
+    if fields.get("background") is True:
+        raise Unsupported("`background` is not supported: leave it out and wait for the reply.", param="background")
