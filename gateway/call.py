@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
@@ -15,8 +16,7 @@ from gateway.wire.request import Request
 from hints.model import Hint
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct, eq=False):
     """The mutable life of one call. Times are seconds on the core's clock unless named `_at` (Unix)."""
 
     call_id: str

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from gateway.wire.request import Request
 from gateway.wire.routes import Shape
 
 
-@dataclass(slots=True)
-class Prompt:
+class Prompt(Struct, eq=False):
     """A request's prompt: one entry per message in `roles`, `canonical` and `texts`.
 
     Sizes count what costs tokens, never the length of base64.
     """
 
     tools: bytes = b""
-    roles: list[str] = field(default_factory=list)
-    canonical: list[bytes] = field(default_factory=list)
+    roles: list[str] = []
+    canonical: list[bytes] = []
     """What prefix hashing sees of each message: equal bytes for equal messages."""
-    texts: list[bytes] = field(default_factory=list)
+    texts: list[bytes] = []
     """What a person would read of each message, UTF-8."""
-    tool_results: list[str] = field(default_factory=list)
+    tool_results: list[str] = []
     """Ids of tool calls whose results the prompt holds."""
     ascii_bytes: int = 0
     other_bytes: int = 0
