@@ -65,7 +65,7 @@ class Dispatcher:
     def evict(self, worker: str) -> None:
         """Move the calls of a worker that have sent their clients nothing yet."""
         for call in list(self._live.values()):
-            if call.dispatch is not None and call.dispatch.worker == worker:
+            if call.first_byte_s is None and call.dispatch is not None and call.dispatch.worker == worker:
                 call.evict()
 
     def expire(self) -> None:
@@ -122,12 +122,13 @@ class Dispatcher:
             raise Disconnected(f"worker {worker.name} left the rotation") from None
 
     async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
+        """The next attempt. The call leaves its worker first: one that ejects the worker must not evict itself."""
+        call.to(CallState.READY)
         self._fleet.failed(dispatch.worker, error)
         limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
         if not isinstance(error, _MOVABLE) or call.attempts >= limit:
             self._loop.feed(Failed(call.call_id, retry=False))
             raise _fault(dispatch.worker, error) from None
-        call.to(CallState.READY)
         try:
             return await self._loop.place_again(call.ready)
         except NoWorker:
