@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from engines.base import Engine, EngineError, Unreachable, WorkerInfo, WorkerLoad
+from engines.base import BadReply, Engine, EngineError, Unreachable, WorkerInfo, WorkerLoad
 from gateway.schedule.events import Event, LoadRead, WorkerDown, WorkerRemoved, WorkerUp
 
 WATCH_EVERY_S = 1.0
 PROBE_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between probes of a worker that is out, in paces."""
+LOAD_S = 2.0
+"""How long the reading of a load may hold up the next health check."""
 OUTCOMES_TO_EJECT = 3
 """Broken calls, or failed health checks, in a row. A refused connection ejects at once."""
 UNKNOWN = WorkerInfo(models=())
@@ -150,7 +152,7 @@ class Fleet:
         tries = 0
         while worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
             try:
-                info = await worker.engine.probe()
+                info = await _prove(worker.engine)
             except EngineError as error:
                 worker.last_error = f"{type(error).__name__}: {error}"
                 await self._pause(worker, self._pace_s * PROBE_BACKOFF[min(tries, len(PROBE_BACKOFF) - 1)])
@@ -176,11 +178,12 @@ class Fleet:
                 self._eject(worker, "health check failed")
             return
         if worker.state is WorkerState.UP:
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(EngineError, TimeoutError):
                 await self._read_load(worker)
 
     async def _read_load(self, worker: Worker) -> None:
-        load = await worker.engine.load()
+        async with asyncio.timeout(LOAD_S):
+            load = await worker.engine.load()
         if load is None:
             return
         previous, worker.load = worker.load, load
@@ -194,6 +197,14 @@ class Fleet:
         worker.wake.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.wake.wait(), seconds * self._jitter.uniform(0.8, 1.2))
+
+
+async def _prove(engine: Engine) -> WorkerInfo:
+    """What an engine serves, if it generates and its health route agrees. Raises: EngineError."""
+    info = await engine.probe()
+    if not await engine.healthy():
+        raise BadReply("it answers, and its health route says that it is not well")
+    return info
 
 
 def _restarted(last_error: str | None) -> bool:
