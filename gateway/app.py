@@ -254,7 +254,10 @@ class Gateway:
 
 
 def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Listening], None]) -> None:
-    """Run a gateway in this process until it is told to stop. Raises: SettingsError, ServerError, ValueError."""
+    """Run a gateway in this process until it is told to stop, or twice: then it ends at once.
+
+    Raises: SettingsError, ServerError, ValueError.
+    """
 
     async def main() -> None:
         async with Gateway(settings, reload=reload) as gateway:
@@ -263,7 +266,10 @@ def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Li
             gc.set_threshold(*GC_THRESHOLDS)
             await gateway.serve(ready)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        contextlib.suppress(asyncio.CancelledError),
+    ):
         runner.run(main())
 
 

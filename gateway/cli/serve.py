@@ -13,6 +13,7 @@ from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
 from gateway.config import SettingsError, config_path, load_settings, reload_settings
 from gateway.http_server import Listening
 from gateway.settings import Settings
+from gateway.store.server import ServerError
 
 _EXAMPLES: Final = """\
   loomgate serve --worker http://127.0.0.1:8000
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     except SettingsError as error:
         complain(str(error))
         return USAGE
-    except (OSError, ValueError) as error:
+    except (ServerError, OSError, ValueError) as error:
         complain(str(error))
         return FAILED
     return OK

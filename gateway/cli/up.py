@@ -37,6 +37,7 @@ from gateway.cli.serve import raise_file_limit
 from gateway.cli.starting import Signals, Workers, ready_lines
 from gateway.config import config_path, load_settings, reload_settings
 from gateway.settings import Settings
+from gateway.store.server import ServerError
 
 _EXAMPLES: Final = """\
   loomgate up
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             return _run(_plan(options, config_path(args.config, os.environ)))
     except AlreadyRunning:
         complain(f"running already in {RUN_DIR.resolve().parent}: stop it first")
-    except (ModelUnavailable, WorkerFailed, OSError, ValueError) as error:
+    except (ModelUnavailable, WorkerFailed, ServerError, OSError, ValueError) as error:
         complain(str(error))
     return FAILED
 
