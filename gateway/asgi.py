@@ -133,7 +133,7 @@ class Front:
     async def _serve_control(self, path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         if path not in OPEN_PATHS:
             if not path.startswith(b"/v1/workflow/"):
-                raise NotFound(f"There is no route {path.decode('ascii', 'replace')!r} here.", code="unknown_route")
+                raise _unknown_route(path)
             scope.setdefault("state", {})["tenant"] = self.authenticate(scope["headers"])
         await self._control(scope, receive, send)
 
@@ -166,6 +166,14 @@ async def _read_pieces(message: Message, receive: Receive, limit_bytes: int) -> 
             return b"".join(pieces)
         message = await receive()
     raise ClientLeft
+
+
+def _unknown_route(path: bytes) -> NotFound:
+    shown = path[:200].decode("ascii", "replace")
+    return NotFound(
+        f"There is no route {shown!r} here; paths are taken as sent, such as /v1/chat/completions.",
+        code="unknown_route",
+    )
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

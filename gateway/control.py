@@ -93,7 +93,7 @@ def _call_id(call_id: Annotated[str, Path()]) -> str:
 Tenant = Annotated[str, Depends(_tenant)]
 Session = Annotated[str, Depends(_session)]
 CallId = Annotated[str, Depends(_call_id)]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=1024)]
 
 

@@ -155,7 +155,7 @@ class Connection(HttpToolsProtocol):
         if not self._head_open:
             return
         if len(self.headers) >= self._bounds.header_count:
-            message = f"More than {self._bounds.header_count} headers."
+            message = f"The request has more than {self._bounds.header_count} headers ([limits] header_count)."
             raise Refused(431, "too_many_headers", message)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
@@ -306,7 +306,7 @@ class Connection(HttpToolsProtocol):
             self._host = host
 
     def _head_too_large(self) -> Refused:
-        message = f"The request's head is over {self._bounds.header_bytes} bytes."
+        message = f"The request's head is over {self._bounds.header_bytes} bytes ([limits] header_bytes)."
         return Refused(431, "headers_too_large", message)
 
     def _complete_scope(self, http_version: str) -> None:
@@ -360,12 +360,19 @@ class Connection(HttpToolsProtocol):
 def _split_target(target: bytes) -> tuple[bytes, bytes]:
     """Path and query of a request target, absolute ones included. Raises: Refused."""
     if target[:1] != b"/" or b"#" in target:
-        url = httptools.parse_url(target)
+        try:
+            url = httptools.parse_url(target)
+        except httptools.HttpParserInvalidURLError:
+            raise _bad_target() from None
         if not url.path or url.path[:1] != b"/":
-            raise Refused(400, "bad_target", "The request target is not a path.")
+            raise _bad_target()
         return url.path, url.query or b""
     path, _, query = target.partition(b"?")
     return path, query
+
+
+def _bad_target() -> Refused:
+    return Refused(400, "bad_target", "The request target is not a path.")
 
 
 def _reason(error: httptools.HttpParserError) -> Refused:
@@ -375,4 +382,4 @@ def _reason(error: httptools.HttpParserError) -> Refused:
         return cause
     if isinstance(error, httptools.HttpParserInvalidMethodError):
         return Refused(400, "bad_method", "Unknown HTTP method.")
-    return Refused(400, "bad_http", "The request is not valid HTTP/1.1.")
+    return Refused(400, "bad_http", f"The request is not valid HTTP/1.1: {error}.")

@@ -67,12 +67,12 @@ def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
         fields = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
-            raise TooLarge(f"The body nests deeper than {limits.json_depth} levels.", code="too_deep") from None
+            raise _too_deep(limits) from None
         raise BadRequest(f"The body is not valid JSON: {error}", code="invalid_json") from None
     if type(fields) is not dict:
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
     if _containers(raw) > limits.json_depth and _deeper_than(fields, limits.json_depth):
-        raise TooLarge(f"The body nests deeper than {limits.json_depth} levels.", code="too_deep")
+        raise _too_deep(limits)
     refuse_forbidden(raw, fields, limits.remote_images)
     if route.shape is Shape.RESPONSES:
         refuse_stateful(fields)
@@ -162,6 +162,11 @@ def _refuse_many_values(raw: bytes, limit: int) -> None:
 
 def _containers(text: bytes) -> int:
     return text.count(b"[") + text.count(b"{")
+
+
+def _too_deep(limits: BodyLimits) -> TooLarge:
+    message = f"The body nests deeper than {limits.json_depth} levels ([limits] json_depth)."
+    return TooLarge(message, code="too_deep")
 
 
 def _deeper_than(value: object, limit: int) -> bool:
