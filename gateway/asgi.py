@@ -29,7 +29,7 @@ from gateway.errors import (
     error_headers,
 )
 from gateway.intake import Intake
-from gateway.relay import workflow_headers
+from gateway.relay import broken_event, workflow_headers
 from gateway.wire.routes import ROUTES, Route
 from hints.model import HintError
 
@@ -118,6 +118,8 @@ class Front:
             self._refused(route.name, error)
             if call.first_byte_s is None:
                 await send_error(send, error, route.dialect, workflow_headers(call))
+            else:
+                await send({"type": "http.response.body", "body": broken_event(call, error)})
 
     async def _serve_models(self, scope: Scope, send: Send) -> None:
         if scope["method"] != "GET":

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import Send
 
-from engines.base import BadReply, Disconnected, EngineError, EngineTimeout, RawHeaders, Unreachable
+from engines.base import BadReply, Disconnected, EngineError, EngineTimeout, RawHeaders, ReplyTooLarge, Unreachable
 from gateway.call import Call, Listener
 from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
 from gateway.fleet import Fleet, Worker
@@ -124,7 +124,8 @@ class Dispatcher:
     async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
         """The next attempt. The call leaves its worker first: one that ejects the worker must not evict itself."""
         call.to(CallState.READY)
-        self._fleet.failed(dispatch.worker, error)
+        if not isinstance(error, ReplyTooLarge):
+            self._fleet.failed(dispatch.worker, error)
         limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
         if not isinstance(error, _MOVABLE) or call.attempts >= limit:
             self._loop.feed(Failed(call.call_id, retry=False))
@@ -205,6 +206,9 @@ def _takes_usage_out(call: Call) -> bool:
 def _fault(worker: str, error: EngineError) -> EngineFault:
     if isinstance(error, EngineTimeout):
         return WorkerTimeout(f"Worker {worker} did not answer in time: {error}")
+    if isinstance(error, ReplyTooLarge):
+        message = f"{error} ([limits] reply_bytes): ask for a stream, which has no such limit, or for less."
+        return WorkerFailed(message, code="reply_too_large", should_retry=False)
     return WorkerFailed(f"Worker {worker} failed and no other could take over: {error}")
 
 

@@ -8,7 +8,7 @@ from starlette.types import Send
 
 from engines.base import Engine, EngineError, RawHeaders, Response
 from gateway.call import Call
-from gateway.errors import Dialect, WorkerFailed, error_body
+from gateway.errors import Dialect, LoomgateError, WorkerFailed, error_body
 from gateway.wire.headers import client_headers, is_event_stream, latin1
 from gateway.wire.reply import StreamedOutput, parse_reply, read_usage, reply_output, reply_usage
 from gateway.wire.sse import UsageTap
@@ -86,7 +86,8 @@ async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, ta
                 await send({"type": "http.response.body", "body": out, "more_body": True})
             piece = await response.read()
     except EngineError as error:
-        await send({"type": "http.response.body", "body": tap.end() + broken_event(call, error)})
+        fault = WorkerFailed(f"The worker failed during the stream: {error}")
+        await send({"type": "http.response.body", "body": tap.end() + broken_event(call, fault)})
         raise
     finally:
         response.abort()
@@ -95,10 +96,10 @@ async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, ta
     await send({"type": "http.response.body", "body": tap.end()})
 
 
-def broken_event(call: Call, error: EngineError) -> bytes:
-    """The event that ends a stream whose worker failed; the OpenAI SDK raises it as an error."""
+def broken_event(call: Call, error: LoomgateError) -> bytes:
+    """The event that ends a stream that goes on no more; the OpenAI SDK raises it as an error."""
     dialect = call.request.route.dialect
-    body = error_body(WorkerFailed(f"The worker failed during the stream: {error}"), dialect)
+    body = error_body(error, dialect)
     name = b"event: error\n" if dialect is Dialect.ANTHROPIC else b""
     return b"%bdata: %b\n\n" % (name, body)
 
