@@ -134,7 +134,7 @@ class Gateway:
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,
-            Gate(self.sessions, placements),
+            Gate(self.sessions, placements, self.recorder.flush),
             attempt_limits(settings),
             salt=self._salts,
             started=self.resolver.started,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.call import Call
@@ -9,6 +11,9 @@ from gateway.errors import Unsupported
 from gateway.nouns import Record
 from gateway.placements import Placements
 from hints.model import Mode
+
+WRITTEN_BEHIND_S = 0.1
+"""By then a record has left any replica whose store is up."""
 
 
 class SessionStore(Protocol):
@@ -24,8 +29,10 @@ class SessionStore(Protocol):
 class Gate:
     """Between intake and dispatch, for calls that belong to a session."""
 
-    def __init__(self, store: SessionStore, placements: Placements) -> None:
+    def __init__(self, store: SessionStore, placements: Placements, flush: Callable[[], Awaitable[None]]) -> None:
+        """`flush` writes the records that this replica holds back. Raises: StoreUnavailable."""
         self._store = store
+        self._flush = flush
         self._placements = placements
 
     async def admit(self, call: Call) -> None:
@@ -55,8 +62,12 @@ class Gate:
         await self._store.declare(call.tenant, session, call.record())
 
     async def _check_order(self, call: Call, session: str, after: tuple[str, ...]) -> None:
-        ended = await self._store.finished_steps(call.tenant, session, after)
-        missing = [name for name in after if not ended.get(name)]
+        """A step's end is written behind its reply, here or on another replica: look twice before saying no."""
+        await self._flush()
+        missing = await self._unfinished(call, session, after)
+        if missing:
+            await asyncio.sleep(WRITTEN_BEHIND_S)
+            missing = await self._unfinished(call, session, after)
         if missing:
             raise Unsupported(
                 f"{', '.join(missing)} has not ended in this session, and this version does not make calls wait "
@@ -64,3 +75,7 @@ class Gate:
                 code="unfinished_after",
                 param="after",
             )
+
+    async def _unfinished(self, call: Call, session: str, after: tuple[str, ...]) -> list[str]:
+        ended = await self._store.finished_steps(call.tenant, session, after)
+        return [name for name in after if not ended.get(name)]

@@ -1,11 +1,13 @@
 """Which worker holds a session's context, shared between replicas: asked before the first call, told after it.
 
-The truth is the first claim in the store; a replica that loses the race learns the winner. Only hinted sessions
+The truth is the store's: the first claim, or that of a replica that moved the session on. A replica that loses a
+race learns the winner, and one that goes on where it was hears of a move within a second. Only hinted sessions
 are shared: inferred ones are known to the replica that inferred them. Steering only: no failure here fails a call.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +15,9 @@ from gateway.background import Background
 from gateway.call import Call
 from gateway.errors import StoreUnavailable
 from gateway.schedule.events import Event, PlacementLearned
+
+CONFIRM_EVERY_S = 1.0
+CONFIRMED_LIMIT = 65_536
 
 
 class PlacementStore(Protocol):
@@ -42,11 +47,16 @@ class Placements:
         self._feed = feed
         self._placed = placed
         self._background = background
+        self._confirmed_s: OrderedDict[str, float] = OrderedDict()
+        """When the store was last told or asked of a program, latest last."""
 
     async def recall(self, call: Call) -> None:
         """Learn where another replica placed the session, if this one does not know."""
         program = call.ready.program
-        if program is None or call.inferred or call.session is None or self._placed(program) is not None:
+        if program is None or call.inferred or call.session is None:
+            return
+        call.remembered_placement = self._placed(program)
+        if call.remembered_placement is not None:
             return
         try:
             worker = await self._store.placement(call.tenant, call.session)
@@ -57,13 +67,25 @@ class Placements:
             self._feed(PlacementLearned(program, worker))
 
     def claim(self, call: Call) -> None:
-        """Tell the other replicas where a session runs, if that is new."""
+        """Tell the other replicas where a session runs, if that is new; else hear, now and then, if it has moved."""
         dispatch, program, session = call.dispatch, call.ready.program, call.session
         if dispatch is None or program is None or session is None or call.inferred:
             return
-        if dispatch.why != "session":
-            work = self._claim(call.tenant, session, program, dispatch.worker, call.remembered_placement)
+        stays = dispatch.worker == call.remembered_placement
+        if not stays or self._is_due(program, call.dispatched_s or 0.0):
+            replaces = None if stays else call.remembered_placement
+            work = self._claim(call.tenant, session, program, dispatch.worker, replaces)
             self._background.run("claim placement", work)
+
+    def _is_due(self, program: str, now_s: float) -> bool:
+        confirmed_s = self._confirmed_s.get(program)
+        if confirmed_s is not None and now_s - confirmed_s < CONFIRM_EVERY_S:
+            return False
+        self._confirmed_s[program] = now_s
+        self._confirmed_s.move_to_end(program)
+        if len(self._confirmed_s) > CONFIRMED_LIMIT:
+            self._confirmed_s.popitem(last=False)
+        return True
 
     async def _claim(self, tenant: str, session: str, program: str, worker: str, replaces: str | None) -> None:
         winner = await self._store.claim_placement(tenant, session, worker, replaces)

@@ -43,9 +43,11 @@ class SchedulerSettings:
 
     sticky_margin: float = 0.3
     """A program leaves its worker when another's predicted completion is less by more than this part of it."""
+    sticky_gain_s: float = 0.05
+    """And by more than this: what is measured of equally fast workers differs by some milliseconds."""
     tie_ratio: float = 0.02
     """Predicted completions closer than this are a tie, drawn at random."""
-    decode_interference: float = 0.03
+    decode_interference: float = 0.1
     """How much longer a token takes per call running beside it."""
     max_patience_s: float = 30.0
     """The longest a call waits for the worker it would gain from before any worker may take it."""

@@ -233,7 +233,7 @@ class Pipeline:
     def _refused_by_server(self, request: _Request, reply: Exception) -> StoreUnavailable:
         if isinstance(reply, ResponseError) and str(reply).startswith("LGSCHEMA"):
             return self._unavailable(f"holds data of another gateway version ({str(reply)[9:]})", SCHEMA_CODE)
-        log.warning("store.refused script=%s error=%s", request.script.name, reply)
+        log.warning("store_refused", extra={"script": request.script.name, "reason": str(reply)})
         return self._unavailable(f"refused {request.script.name} ({str(reply).partition(' ')[0]})")
 
     async def _lost(self, why: str) -> None:
@@ -247,7 +247,7 @@ class Pipeline:
 
     def _went_down(self, why: str) -> None:
         if self.up:
-            log.warning("store.down store=%s why=%s", self._name, why)
+            log.warning("store_down", extra={"store": self._name, "reason": str(why)})
             self.counters.breaker_opened += 1
         self.up = False
 
@@ -282,7 +282,7 @@ class Pipeline:
             return False
         self._breaker.succeeded()
         if not self.up:
-            log.info("store.up store=%s", self._name)
+            log.info("store_up", extra={"store": self._name})
         self.up = True
         return True
 
@@ -292,4 +292,4 @@ class Pipeline:
             async with asyncio.timeout(_DROP_S):
                 await closing
         except LinkError as error:
-            log.debug("store.close_failed error=%s", type(error).__name__)
+            log.debug("store_close_failed", extra={"error": type(error).__name__})

@@ -105,7 +105,7 @@ class Recorder:
             async with asyncio.timeout(deadline_s):
                 await self.flush()
         except (StoreUnavailable, TimeoutError):
-            log.warning("recorder.unwritten records=%d", len(self._buffer))
+            log.warning("records_unwritten", extra={"records": len(self._buffer)})
         self.counters.dropped += len(self._buffer)
         self._buffer.clear()
 
@@ -119,7 +119,7 @@ class Recorder:
             except StoreUnavailable:
                 await self._pause()
             except Exception:
-                log.exception("recorder.flush_error")
+                log.exception("recorder_flush_failed")
                 await self._pause()
 
     async def _pause(self) -> None:

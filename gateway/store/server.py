@@ -189,13 +189,13 @@ class PrivateServer:
             code = await self._process.wait()
             if loop.time() - began_s >= _LONG_LIFE_S:
                 pause_s = _FIRST_PAUSE_S
-            log.error("store.server_died code=%s restart_in_s=%.1f", code, pause_s)
+            log.error("store_server_died", extra={"code": code, "restart_in_s": round(pause_s, 1)})
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             try:
                 await self._spawn(binary)
             except OSError as error:
-                log.error("store.server_spawn_failed error=%s", error)
+                log.error("store_server_spawn_failed", extra={"reason": str(error)})
             else:
                 self.restarts += 1
 
@@ -209,7 +209,7 @@ class PrivateServer:
             async with asyncio.timeout(deadline_s):
                 await process.wait()
         except TimeoutError:
-            log.warning("store.server_killed pid=%d", process.pid)
+            log.warning("store_server_killed", extra={"pid": process.pid})
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()

@@ -39,8 +39,9 @@ def loop(clock: Clock) -> Loop:
 async def queued(loop: Loop, call_id: str) -> asyncio.Task:
     before = loop.queued
     task = asyncio.ensure_future(loop.place(ready(call_id)))
-    while loop.queued == before and not task.done():
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while loop.queued == before and not task.done():
+            await asyncio.sleep(0)
     return task
 
 

@@ -176,7 +176,7 @@ def test_a_prefix_is_followed_and_says_so():
 
 
 def test_a_session_stays_until_leaving_pays_more_than_the_margin():
-    scheduler = core("w0", "w1", max_calls_per_worker=64)
+    scheduler = core("w0", "w1", max_calls_per_worker=64, decode_interference=0.03)
     scheduler.on(PlacementLearned("p", "w1"), 0.0)
     (placed,) = scheduler.on(call("a", program="p"), 0.0)
     assert isinstance(placed, Dispatch)

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+from msgspec.structs import replace
+
 from gateway.estimate.service import WorkerRates
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit.tokens import TokenBudget
@@ -13,7 +15,7 @@ from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
-SETTINGS = SchedulerSettings(sticky_margin=0.3)
+SETTINGS = SchedulerSettings(sticky_margin=0.3, decode_interference=0.03)
 ADMIT = TokenBudget(SETTINGS)
 CALL = ReadyCall("c", "t", "m", 0.0, 1000, 100)
 PREFILL_S, DECODE_S = 0.001, 0.01
@@ -99,6 +101,16 @@ def test_home_is_left_only_for_more_than_the_margin():
     assert (choice.worker.name, choice.why) == ("w0", "session")
     workers[0].prefill_tokens = 1200
     assert place.choose(CALL, pool, pool.up, {}, workers[0]).worker.name == "w1"
+
+
+def test_home_is_not_left_for_milliseconds():
+    pool, workers = fleet()
+    place = ProgramAware(SETTINGS, ADMIT, Random(0))
+    for worker, token_s in zip(workers, (0.0002, 0.0001), strict=True):
+        worker.rates.prefill_s = worker.rates.decode_s = token_s / 10
+    choice = place.choose(CALL, pool, pool.up, {}, workers[0])
+    assert (choice.worker.name, choice.why) == ("w0", "session")
+    assert not place.may_move(replace(CALL, program="p"), {}, workers[1], workers[0])
 
 
 def test_a_waiting_call_moves_where_it_would_end_sooner():

@@ -23,7 +23,7 @@ from gateway.schedule.worker import WorkerState
 class ProgramAware:
     """Least predicted completion, sticky with a margin. A hot prefix spreads when its worker's wait costs more."""
 
-    __slots__ = ("_admit", "_interference", "_least_load", "_max_patience_s", "_rng", "_stay", "_tie")
+    __slots__ = ("_admit", "_gain_s", "_interference", "_least_load", "_max_patience_s", "_rng", "_stay", "_tie")
 
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
         self._admit = admit
@@ -31,6 +31,7 @@ class ProgramAware:
         self._least_load = LeastLoad(settings, admit, rng)
         self._interference = settings.decode_interference
         self._stay = 1 - settings.sticky_margin
+        self._gain_s = settings.sticky_gain_s
         self._tie = 1 - settings.tie_ratio
         self._max_patience_s = settings.max_patience_s
 
@@ -58,7 +59,7 @@ class ProgramAware:
                 ties += 1
                 if self._rng.random() * ties < 1:
                     best, best_s, other_s = worker, ends_s, best_s
-        if home is not None and best_s >= home_s * self._stay:
+        if home is not None and best_s >= self._left_below_s(home_s):
             return Choice(home, "session", True, self._patience_s(other_s if home is best else best_s))
         return Choice(best, "prefix" if best.name in cached else "load", True, self._patience_s(other_s))
 
@@ -66,7 +67,11 @@ class ProgramAware:
         """By predicted completion, with the margin that keeps a program where its context is."""
         here_s = self._completion_s(call, cached.get(here.name, 0), here)
         there_s = self._completion_s(call, cached.get(there.name, 0), there)
-        return here_s < there_s * (self._stay if call.program is not None else 1.0)
+        return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
+
+    def _left_below_s(self, home_s: float) -> float:
+        """The completion elsewhere that makes leaving pay: less by the margin, and by more than noise."""
+        return min(home_s * self._stay, home_s - self._gain_s)
 
     def _patience_s(self, elsewhere_s: float) -> float:
         """Waiting for one worker cannot pay for longer than the call would take elsewhere."""
