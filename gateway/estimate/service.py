@@ -94,22 +94,26 @@ class WorkerRates:
 class ServiceTimes:
     """The rates of every worker, and of the fleet. Mutable; as many entries as workers added."""
 
-    __slots__ = ("_workers", "fleet")
+    __slots__ = ("_unseen", "_workers", "fleet")
 
     def __init__(self) -> None:
         self.fleet = WorkerRates()
         self._workers: dict[str, WorkerRates] = {}
+        self._unseen: dict[str, WorkerRates] = {}
+        """Workers without a reply yet: as fast as the fleet, at every moment."""
 
     def add(self, worker: str) -> WorkerRates:
         """The worker's rates, starting as the fleet's. The same object is updated in place from then on."""
         rates = self._workers.get(worker)
         if rates is None:
             rates = self._workers[worker] = WorkerRates(self.fleet.prefill_s, self.fleet.decode_s)
+            self._unseen[worker] = rates
         return rates
 
     def remove(self, worker: str) -> None:
         """Forget a worker."""
         self._workers.pop(worker, None)
+        self._unseen.pop(worker, None)
 
     def observe(self, worker: str, sample: ServiceSample) -> None:
         """Learn from one reply of `worker`."""
@@ -130,6 +134,10 @@ class ServiceTimes:
         rates.learn(prefill_s, prefill_tokens, decode_s, output_tokens)
         fleet.settle(START_PREFILL_S, START_DECODE_S)
         rates.settle(fleet.prefill_s, fleet.decode_s)
+        if self._unseen:
+            self._unseen.pop(worker, None)
+            for unseen in self._unseen.values():
+                unseen.settle(fleet.prefill_s, fleet.decode_s)
 
     def age(self, elapsed_s: float) -> None:
         """Let what was learned fade as time passes (call about once a second)."""

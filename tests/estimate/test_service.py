@@ -26,6 +26,14 @@ def test_a_new_worker_is_taken_as_fast_as_the_fleet():
     assert times.fleet.prefill_s == pytest.approx(0.002, rel=0.2)
 
 
+def test_a_worker_without_replies_follows_the_fleet_at_once():
+    times = ServiceTimes()
+    times.add("a"), times.add("b")
+    times.observe("a", ServiceSample(200, 0, 100, 0.4, 10.4))
+    assert times.add("b").decode_s == times.fleet.decode_s > START_DECODE_S
+    assert times.add("b").decode_s > 0.7 * times.add("a").decode_s
+
+
 def test_streamed_replies_teach_both_rates_and_the_error_falls():
     times = ServiceTimes()
     feed(times, "a", 0.002, 0.05)
