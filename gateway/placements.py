@@ -67,7 +67,7 @@ class Placements:
             self._feed(PlacementLearned(program, worker))
 
     def claim(self, call: Call) -> None:
-        """Tell the other replicas where a session runs, if that is new; else hear, now and then, if it has moved."""
+        """Tell the other replicas where a session runs, if that is new; else hear now and then if it moved."""
         dispatch, program, session = call.dispatch, call.ready.program, call.session
         if dispatch is None or program is None or session is None or call.inferred:
             return

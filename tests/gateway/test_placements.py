@@ -1,0 +1,121 @@
+"""Replicas agree where a session runs: the first claim holds, a move replaces it, everybody hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from gateway.background import Background
+from gateway.errors import StoreUnavailable
+from gateway.intake import program_key
+from gateway.placements import CONFIRM_EVERY_S, Placements
+from gateway.schedule.events import PlacementLearned
+
+PROGRAM = program_key("acme", "s")
+
+
+class Shared:
+    """The store's placements, with the rule of its script."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+        self.asked = self.claims = 0
+        self.up = True
+
+    async def placement(self, tenant: str, session: str) -> str | None:
+        self.asked += 1
+        if not self.up:
+            raise StoreUnavailable("down")
+        return self.held.get(session)
+
+    async def claim_placement(self, tenant: str, session: str, worker: str, replaces: str | None) -> str:
+        self.claims += 1
+        if not self.up:
+            raise StoreUnavailable("down")
+        if self.held.get(session) in (None, replaces):
+            self.held[session] = worker
+        return self.held[session]
+
+    async def end(self, tenant: str, session: str) -> bool:
+        return self.held.pop(session, None) is not None
+
+
+class Replica:
+    """One replica's scheduler, as far as placements go."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.home: dict[str, str] = {}
+        self.background = Background()
+        self.placements = Placements(shared, self.learn, self.home.get, self.background)
+
+    def learn(self, event: Any) -> None:
+        assert isinstance(event, PlacementLearned)
+        self.home[event.program] = event.worker
+
+    async def run(self, *, at_s: float = 0.0, move_to: str | None = None) -> str:
+        """One call: recall, place (at home, or where it is told), claim."""
+        call: Any = SimpleNamespace(
+            tenant="acme",
+            session="s",
+            inferred=False,
+            remembered_placement=None,
+            ready=SimpleNamespace(program=PROGRAM),
+            dispatch=None,
+            dispatched_s=at_s,
+        )
+        await self.placements.recall(call)
+        home = self.home.get(PROGRAM)
+        worker = move_to or home or "w0"
+        self.home[PROGRAM] = worker
+        call.dispatch = SimpleNamespace(worker=worker, why="session" if worker == home else "load")
+        self.placements.claim(call)
+        await asyncio.gather(*self.background._tasks)
+        return worker
+
+
+async def test_another_replica_learns_the_first_claim() -> None:
+    shared = Shared()
+    assert await Replica(shared).run(move_to="w1") == "w1"
+    assert await Replica(shared).run() == "w1"
+
+
+async def test_a_session_that_moves_stays_where_it_went() -> None:
+    shared = Shared()
+    replica = Replica(shared)
+    await replica.run(move_to="w1")
+    await replica.run(move_to="w2")
+    assert shared.held == {"s": "w2"}
+    assert await replica.run() == "w2"
+
+
+async def test_a_replica_hears_of_a_move_by_another_within_a_second() -> None:
+    shared = Shared()
+    first, second = Replica(shared), Replica(shared)
+    await first.run(at_s=0.0)
+    await second.run(at_s=0.1, move_to="w1")
+    await first.run(at_s=CONFIRM_EVERY_S)
+    assert await first.run(at_s=CONFIRM_EVERY_S + 0.1) == "w1"
+
+
+async def test_a_busy_session_costs_the_store_one_question_a_second() -> None:
+    shared = Shared()
+    replica = Replica(shared)
+    for step in range(50):
+        await replica.run(at_s=0.01 * step)
+    assert (shared.asked, shared.claims) == (1, 2)
+
+
+async def test_two_first_claims_at_once_leave_one_home() -> None:
+    shared = Shared()
+    first, second = Replica(shared), Replica(shared)
+    await asyncio.gather(first.run(move_to="w1"), second.run(move_to="w2"))
+    assert await first.run() == await second.run()
+
+
+async def test_a_store_that_is_down_costs_no_call_its_place() -> None:
+    shared = Shared()
+    shared.up = False
+    replica = Replica(shared)
+    assert await replica.run(move_to="w1") == "w1"
+    assert await replica.run() == "w1"
