@@ -23,6 +23,7 @@ class ControlView:
 
     async def list_sessions(self, tenant: str, limit: int, cursor: str | None) -> Page:
         """The tenant's sessions, latest first. Raises: StoreUnavailable, BadRequest."""
+        await self._gateway.recorder.flush()
         page = await self._gateway.sessions.list(tenant, limit=limit, cursor=cursor)
         items = [
             {
@@ -48,6 +49,7 @@ class ControlView:
 
     async def end(self, tenant: str, session: str) -> bool:
         """End a session. Raises: StoreUnavailable."""
+        await self._gateway.recorder.flush()
         self._gateway.resolver.end_session(tenant, session)
         return await self._gateway.sessions.end(tenant, session)
 
