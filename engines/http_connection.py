@@ -47,12 +47,27 @@ class Owner(Protocol):
 class HttpResponse:
     """A reply, filled by its connection. `Response` of `engines.base`."""
 
-    __slots__ = ("_buffered", "_connection", "_pieces", "ended", "error", "headers", "idle_s", "length", "status")
+    __slots__ = (
+        "_buffered",
+        "_connection",
+        "_pieces",
+        "began",
+        "ended",
+        "error",
+        "first_byte_s",
+        "headers",
+        "idle_s",
+        "length",
+        "status",
+    )
 
-    def __init__(self, connection: Connection, idle_s: float) -> None:
+    def __init__(self, connection: Connection, first_byte_s: float, idle_s: float) -> None:
         self.status = 0
         self.headers: RawHeaders = ()
+        self.first_byte_s = first_byte_s
         self.idle_s = idle_s
+        self.began = False
+        """Whether any of the body has come: vLLM sends a stream's head before the call has left its queue."""
         self.length: int | None = None
         """Its `content-length`, in bytes."""
         self.ended = False
@@ -92,6 +107,7 @@ class HttpResponse:
 
     def add(self, piece: bytes) -> bool:
         """Take a piece from the connection; whether it should stop reading for now."""
+        self.began = True
         self._pieces.append(piece)
         self._buffered += len(piece)
         return self._buffered > BUFFER_LIMIT_BYTES
@@ -104,7 +120,7 @@ class HttpResponse:
 
     async def _more(self) -> None:
         if self._connection is not None:
-            await self._connection.wait(self.idle_s)
+            await self._connection.wait(self.idle_s if self.began else self.first_byte_s)
 
     def _take(self) -> bytes:
         pieces = self._pieces
@@ -150,7 +166,7 @@ class Connection(asyncio.Protocol):
 
         `bodiless`: the reply to HEAD. Raises: Stale, EngineError.
         """
-        response = self._response = HttpResponse(self, idle_s)
+        response = self._response = HttpResponse(self, first_byte_s, idle_s)
         self._bodiless = bodiless
         self._in_head = True
         self._head_bytes = 0
@@ -203,8 +219,8 @@ class Connection(asyncio.Protocol):
         """The deadline has passed: of the connection itself while idle, else of what is waited for."""
         if self._response is None or self._waiter is None:
             self.fail(Disconnected("idle"))
-        elif self._in_head:
-            self.fail(FirstByteTimeout("no reply in time"))
+        elif not self._response.began:
+            self.fail(FirstByteTimeout(f"no reply within {self._response.first_byte_s:g} s"))
         else:
             self.fail(IdleTimeout(f"the reply stalled for {self._response.idle_s:g} s"))
 

@@ -358,6 +358,19 @@ async def test_timeouts(serve_raw):
         assert http.busy == 0
 
 
+async def test_until_the_body_begins_the_first_byte_deadline_counts_not_the_idle_one(serve_raw):
+    async def queueing(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        await asyncio.Event().wait()
+
+    async with serve_raw(queueing) as url, client(url) as http:
+        reply = await get(http, first_byte_s=0.2, idle_s=0.01)
+        with pytest.raises(FirstByteTimeout):
+            await reply.read()
+
+
+
 async def test_idle_connections_expire(serve_raw, eventually):
     async with serve_raw(says(HELLO)) as url, client(url, limits=PoolLimits(idle_s=0.02)) as http:
         await get(http)
