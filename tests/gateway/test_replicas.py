@@ -1,0 +1,148 @@
+"""Two gateways on one Redis: one session, one worker, one view of it, and one budget between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.simulated import Behaviour
+from gateway import app, shares
+from gateway.store.leases import Leases
+from gateway.store.server import PrivateServer
+from tests.gateway.conftest import run_rig
+
+LEASE_S = 1.0
+
+
+@pytest.fixture
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+    server = PrivateServer(tmp_path / "redis")
+    await server.start()
+    yield server.url
+    await server.close()
+
+
+@pytest.fixture
+def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that are renewed and run out five times as fast as those of a real gateway."""
+    monkeypatch.setattr(app, "Leases", partial(Leases, ttl_s=LEASE_S))
+    monkeypatch.setattr(shares, "RENEW_EVERY_S", LEASE_S / 5)
+
+
+def share(rig: Any, worker: str = "w0") -> float:
+    held: float = rig.gateway.loop.scheduler._board.workers[worker].share
+    return held
+
+
+async def pair(make_rig: Any, url: str, *behaviours: Behaviour, **settings: Any) -> tuple[Any, Any]:
+    first = await make_rig(*behaviours, store__url=url, **settings)
+    return first, await make_rig(worker_urls=first.worker_urls, store__url=url, **settings)
+
+
+def hints(session: str, **more: str) -> dict[str, str]:
+    return {"x-workflow-session": session, **{f"x-workflow-{name}": value for name, value in more.items()}}
+
+
+async def test_each_of_many_sessions_stays_on_one_worker_through_both(make_rig, redis_url: str) -> None:
+    replicas = await pair(make_rig, redis_url, *[Behaviour()] * 4)
+    workers: dict[str, list[str]] = {}
+
+    async def run(session: str) -> None:
+        for call in range(8):
+            reply = await replicas[call % 2].chat(f"{session} {call}", headers=hints(session))
+            workers.setdefault(session, []).append(reply.headers["x-workflow-worker"])
+
+    await asyncio.gather(*(run(f"s{number}") for number in range(16)))
+    assert {session: seen for session, seen in workers.items() if len(set(seen)) > 1} == {}
+    assert len({seen[0] for seen in workers.values()}) > 1
+
+
+async def test_the_session_looks_the_same_from_both(make_rig, redis_url: str) -> None:
+    replicas = await pair(make_rig, redis_url, Behaviour(), Behaviour())
+    calls = [
+        (await replicas[turn % 2].chat(f"turn {turn}", headers=hints("run", name="reports", step=f"s{turn}")))
+        for turn in range(6)
+    ]
+    async with asyncio.timeout(5):
+        while True:
+            seen = [(await rig.client.get("/v1/workflow/sessions/run")).json() for rig in replicas]
+            if all(document["totals"]["calls"] == 6 for document in seen):
+                break
+    assert seen[0] == seen[1]
+    assert [node["call_id"] for node in seen[0]["nodes"]] == [call.headers["x-workflow-call"] for call in calls]
+    listed = [(await rig.client.get("/v1/workflow/sessions")).json()["data"] for rig in replicas]
+    assert listed[0] == listed[1]
+    assert [entry["session"] for entry in listed[0]] == ["run"]
+
+
+async def test_order_holds_across_both(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    await first.chat("plan", headers=hints("run", step="plan"))
+    assert (await second.chat("write", headers=hints("run", after="plan"))).status_code == 200
+    assert (await second.chat("write", headers=hints("run", after="review"))).status_code == 501
+
+
+async def test_a_session_ended_through_one_is_ended_for_both(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour(), Behaviour())
+    await first.chat("hi", headers=hints("run"))
+    await first.client.get("/v1/workflow/sessions/run")
+    assert (await second.client.delete("/v1/workflow/sessions/run")).status_code == 200
+    for rig in (first, second):
+        assert (await rig.client.get("/v1/workflow/sessions/run")).json()["state"] == "ended"
+
+
+async def test_shares_never_sum_to_more_than_one_and_follow_the_load(
+    make_rig, redis_url: str, quick_leases: None
+) -> None:
+    behaviour = Behaviour(decode_tokens_per_s=100, output_tokens=40)
+    first, second = await pair(make_rig, redis_url, behaviour, schedule__max_calls_per_worker=4)
+    sums: list[float] = []
+    watching = asyncio.create_task(watch(sums, first, second))
+    busy = asyncio.create_task(keep_busy(first, calls=12))
+    await first.until(lambda: share(first) > 0.85 and share(second) < 0.15)
+    also = asyncio.create_task(keep_busy(second, calls=12))
+    await first.until(lambda: abs(share(first) - share(second)) < 0.1 and share(first) > 0.4)
+    for task in (busy, also, watching):
+        task.cancel()
+    await asyncio.wait([busy, also, watching])
+    assert max(sums) <= 1.0 + 1e-6
+
+
+async def watch(sums: list[float], *rigs: Any) -> None:
+    """Note what the replicas hold together, once both have had their first share."""
+    await rigs[0].until(lambda: all(share(rig) < 1.0 for rig in rigs))
+    while True:
+        sums.append(sum(share(rig) for rig in rigs))
+        await asyncio.sleep(0.005)
+
+
+async def keep_busy(rig: Any, calls: int) -> None:
+    async def caller(number: int) -> None:
+        while True:
+            await rig.chat(f"caller {number}", max_tokens=20)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(calls):
+            group.create_task(caller(number))
+
+
+async def test_what_a_dead_replica_held_is_the_others_within_a_lease(
+    make_rig, redis_url: str, quick_leases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def died(self: Leases, workers: object) -> None:
+        """A replica that is killed releases nothing."""
+
+    first = await make_rig(Behaviour(), store__url=redis_url)
+    monkeypatch.setattr(Leases, "release", died)
+    async with run_rig([], worker_urls=first.worker_urls, store__url=redis_url) as second:
+        await second.chat("mine", headers=hints("orphan"))
+        await first.until(lambda: share(first) + share(second) <= 1.0)
+    asked_s = first.gateway.loop.clock()
+    await first.until(lambda: share(first) == 1.0)
+    assert first.gateway.loop.clock() - asked_s < 3 * LEASE_S
+    assert (await first.chat("hi", headers=hints("orphan"))).status_code == 200
