@@ -26,7 +26,7 @@ def refuse_forbidden(raw: bytes, fields: dict[str, Any], remote_media: bool) -> 
     template = fields.get("chat_template_kwargs")
     if isinstance(template, dict) and not template.keys().isdisjoint(("chat_template", "tokenize")):
         raise ForbiddenField("`chat_template_kwargs` may not set the template.", param="chat_template_kwargs")
-    if any(mark in raw for mark in _MEDIA_MARKS):
+    if _names_media(raw):
         _refuse_media(fields, remote_media)
 
 
@@ -53,8 +53,18 @@ _CONTENT_KEYS = ("messages", "input", "system", "query", "queries", "documents",
 _URL_KEYS = ("image_url", "video_url", "audio_url", "file_url")
 _MEDIA_KEYS = (*_URL_KEYS, "source", "file")
 _TENSORS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil"})
-_MEDIA_MARKS = (b'_url"', b'"source"', b'"file"', b'_embeds"', b'_pil"', b"\\u")
-"""The end of a key of those, or an escape that could spell one; without it no part has to be looked at."""
+
+
+def _names_media(raw: bytes) -> bool:
+    """Whether the end of a key of those is in the body, or an escape that could spell one."""
+    return (
+        b'_url"' in raw
+        or b'"source"' in raw
+        or b'"file"' in raw
+        or b'_embeds"' in raw
+        or b'_pil"' in raw
+        or b"\\u" in raw
+    )
 
 
 def _parts(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,10 @@ def client_headers(worker: RawHeaders) -> list[tuple[bytes, bytes]]:
 
 def is_event_stream(headers: RawHeaders) -> bool:
     """Whether a reply's body is server-sent events."""
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+    for name, value in headers:
+        if name == b"content-type":
+            return value.startswith(b"text/event-stream")
+    return False
 
 
 def latin1(text: str) -> bytes:
