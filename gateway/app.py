@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +55,7 @@ from gateway.store.server import BinaryMissing
 from gateway.store.sessions import Sessions
 from gateway.wire.request import BodyLimits
 
+TASK_AGAIN_S = 1.0
 SWEEP_EVERY_S = 0.5
 GC_THRESHOLDS = (50_000, 20, 100)
 """A call allocates some hundred objects and frees them all by reference count: look for cycles seldom."""
@@ -110,8 +111,8 @@ class Gateway:
         self._stack.push_async_callback(self.fleet.close)
         replica = secrets.token_hex(8)
         shares = Shares(Leases(self.store, replica), self._demand, self.loop.feed)
-        for work in (self.loop.tick(), shares.keep(), self._sweep()):
-            self._own(asyncio.create_task(work))
+        for work in (self.loop.tick, shares.keep, self._sweep):
+            self._own(asyncio.create_task(_always(work), name=work.__qualname__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
 
@@ -163,7 +164,8 @@ class Gateway:
         self.settings = settings
         self._salts = Salts(settings.keys, settings.server.trust_groups, settings.request.cache_salt == "tenant")
         self.front.authenticate = Keys(settings.keys).authenticate
-        self.front.body_limit_bytes = settings.limits.body_bytes
+        self.front.bodies.limit_bytes = settings.limits.body_bytes
+        self.front.bodies.budget_bytes = settings.limits.held_bytes
         self.intake.mode = MODES[settings.hints.mode]
         self.intake.salt = self.dispatcher.salt = self._salts
         self.intake.limits = BodyLimits(
@@ -251,6 +253,16 @@ class Gateway:
                 await task
 
         self._stack.push_async_callback(end)
+
+
+async def _always(work: Callable[[], Awaitable[None]]) -> None:
+    """Do endless work for as long as the gateway lives: a failure is logged, and it is begun again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("task_failed")
+        await asyncio.sleep(TASK_AGAIN_S)
 
 
 def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Listening], None]) -> None:

@@ -6,25 +6,23 @@ exist.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import orjson
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engines.base import RawHeaders, WorkerInfo
+from gateway.bodies import Bodies, ClientLeft
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequest,
-    ClientFault,
     Dialect,
     LoomgateError,
     MethodNotAllowed,
     NotFound,
     ShuttingDown,
-    TooLarge,
     error_body,
     error_headers,
 )
@@ -33,9 +31,6 @@ from gateway.relay import broken_event, workflow_headers
 from gateway.wire.routes import ROUTES, Route
 from hints.model import HintError
 
-BODY_DEADLINE_S = 120.0
-_LENGTH_DIGITS = 20
-"""A longer `content-length` is over any limit, or one whose zeros would cost us the reading."""
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
 log = logging.getLogger(__name__)
 
@@ -45,17 +40,6 @@ class Authenticate(Protocol):
 
     def __call__(self, headers: RawHeaders) -> str:
         """The tenant these headers authenticate."""
-
-
-class RequestTimeout(ClientFault):
-    """The client took too long to send its body."""
-
-    status = 408
-    code = "request_timeout"
-
-
-class ClientLeft(Exception):
-    """The client closed its connection before it had sent its body: there is nobody to answer."""
 
 
 class Front:
@@ -74,7 +58,7 @@ class Front:
         self.authenticate = authenticate
         self.intake = intake
         self.draining = False
-        self.body_limit_bytes = 32 << 20
+        self.bodies = Bodies()
         self._dispatcher = dispatcher
         self._control = control
         self._models = models
@@ -101,29 +85,31 @@ class Front:
 
     async def _serve_call(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{route.target} takes POST only.")
+            raise MethodNotAllowed(f"{route.target} takes POST only.", "POST")
         if self.draining:
             raise ShuttingDown("The gateway is shutting down; try again.", retry_after_s=1.0)
         headers: RawHeaders = scope["headers"]
         tenant = self.authenticate(headers)
-        raw = await read_body(receive, headers, self.body_limit_bytes)
+        raw = await self.bodies.read(receive, headers)
         try:
             call = self.intake.admit(tenant, route, headers, raw)
+            scope["loomgate.on_disconnect"](call.client_left)
+            try:
+                await self._dispatcher.run(call, headers, send)
+            except LoomgateError as error:
+                self._refused(route.name, error)
+                if call.first_byte_s is None:
+                    await send_error(send, error, route.dialect, workflow_headers(call))
+                else:
+                    await send({"type": "http.response.body", "body": broken_event(call, error)})
         except HintError as error:
             raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
-        scope["loomgate.on_disconnect"](call.client_left)
-        try:
-            await self._dispatcher.run(call, headers, send)
-        except LoomgateError as error:
-            self._refused(route.name, error)
-            if call.first_byte_s is None:
-                await send_error(send, error, route.dialect, workflow_headers(call))
-            else:
-                await send({"type": "http.response.body", "body": broken_event(call, error)})
+        finally:
+            self.bodies.release(len(raw))
 
     async def _serve_models(self, scope: Scope, send: Send) -> None:
         if scope["method"] != "GET":
-            raise MethodNotAllowed("/v1/models takes GET only.")
+            raise MethodNotAllowed("/v1/models takes GET only.", "GET")
         self.authenticate(scope["headers"])
         cards: dict[object, dict[str, object]] = {}
         for info in self._models():
@@ -140,47 +126,11 @@ class Front:
         await self._control(scope, receive, send)
 
 
-async def read_body(receive: Receive, headers: RawHeaders, limit_bytes: int) -> bytes:
-    """The whole body. Raises: TooLarge, RequestTimeout, ClientLeft."""
-    for name, value in headers:
-        if name == b"content-length" and (len(value) > _LENGTH_DIGITS or int(value) > limit_bytes):
-            raise _too_large(limit_bytes)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message["body"]
-        return body
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            return await _read_pieces(message, receive, limit_bytes)
-    except TimeoutError:
-        raise RequestTimeout(f"The body did not arrive within {BODY_DEADLINE_S:g} s.") from None
-
-
-async def _read_pieces(message: Message, receive: Receive, limit_bytes: int) -> bytes:
-    pieces: list[bytes] = []
-    size_bytes = 0
-    while message["type"] == "http.request":
-        pieces.append(message["body"])
-        size_bytes += len(message["body"])
-        if size_bytes > limit_bytes:
-            raise _too_large(limit_bytes)
-        if not message.get("more_body"):
-            return b"".join(pieces)
-        message = await receive()
-    raise ClientLeft
-
-
 def _unknown_route(path: bytes) -> NotFound:
     shown = path[:200].decode("ascii", "replace")
     return NotFound(
         f"There is no route {shown!r} here; paths are taken as sent, such as /v1/chat/completions.",
         code="unknown_route",
-    )
-
-
-def _too_large(limit_bytes: int) -> TooLarge:
-    return TooLarge(
-        f"The body is over the limit of {limit_bytes} bytes ([limits] body_bytes).", code="body_too_large"
     )
 
 

@@ -15,6 +15,7 @@ LoomgateError
 │  ├─ Unsupported          501 not in this version, or not with this store
 │  ├─ StoreUnavailable     503 with Retry-After
 │  ├─ NoWorker             503 nobody serves the model just now
+│  ├─ Overloaded           503 with Retry-After
 │  └─ ShuttingDown         503
 └─ EngineFault             the worker failed and no other could take over
    ├─ WorkerFailed         502
@@ -101,6 +102,11 @@ class MethodNotAllowed(ClientFault):
     status = 405
     code = "method_not_allowed"
 
+    def __init__(self, message: str, allow: str) -> None:
+        """`allow` lists the methods that the route takes."""
+        super().__init__(message)
+        self.allow = allow
+
 
 class Conflict(ClientFault):
     """A variable has a producer already, or a name is in use."""
@@ -158,6 +164,14 @@ class NoWorker(GatewayFault):
     code = "no_worker"
 
 
+class Overloaded(GatewayFault):
+    """The gateway holds as much as it may."""
+
+    status = 503
+    kind = "overloaded_error"
+    code = "overloaded"
+
+
 class ShuttingDown(GatewayFault):
     """The gateway drains."""
 
@@ -200,6 +214,8 @@ def error_headers(error: LoomgateError) -> list[tuple[bytes, bytes]]:
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
         headers.append((b"retry-after-ms", b"%d" % max(1, round(error.retry_after_s * 1000))))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     elif error.status in (409, 424, 501):

@@ -60,7 +60,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _from_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return error_reply(MethodNotAllowed(f"This route does not take {request.method}."))
+        return error_reply(
+            MethodNotAllowed(f"This route does not take {request.method}.", (error.headers or {}).get("Allow", ""))
+        )
     if error.status_code == 404:
         return error_reply(NotFound("There is no such route.", code="unknown_route"))
     return error_reply(BadRequest(str(error.detail)))

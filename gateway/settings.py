@@ -141,6 +141,8 @@ class Limits(Section):
     """Bounds on what one client may make the gateway hold."""
 
     body_bytes: Count = 32 << 20
+    held_bytes: Count = 1 << 30
+    """Of the bodies of all calls that arrive, wait and run."""
     header_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 64 << 10
     """Of one request's whole head, request line included."""
     header_count: Annotated[int, Field(ge=8, le=10_000)] = 200

@@ -401,7 +401,9 @@ async def test_every_attack_gets_its_answer_and_leaves_nothing_behind(make_rig) 
     print(f"{len(answers)} attacks; memory {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
 
     assert [(attack.name, answer.status, answer.said) for attack, answer in answers if wrong(attack, answer)] == []
+    assert {answer.headers.get("allow") for _, answer in answers if answer.status == 405} == {"post"}
     assert after - before < GROWTH_BYTES
+    assert rig.gateway.front.bodies.held_bytes == 0
     assert (await rig.client.get("/health")).status_code == 200
     assert (await rig.chat("still here?")).status_code == 200
     assert (await rig.client.get("/v1/workflow/sessions/theirs")).json()["totals"]["calls"] == 1

@@ -12,7 +12,8 @@ import pytest
 
 from engines.simulated import Behaviour, Fault
 from engines.simulated.faults import GARBAGE_EVENTS
-from gateway import asgi, relay
+from gateway import app, bodies, relay
+from gateway.schedule.events import Tick
 from gateway.wire.sse import UsageTap
 
 SLOW = Behaviour(decode_tokens_per_s=20, output_tokens=1000)
@@ -129,8 +130,37 @@ async def test_a_client_that_does_not_read_stops_its_worker_and_is_cut(make_rig,
     assert rig.gateway.fleet["w0"].ejections == 0
 
 
+async def test_bodies_have_a_budget_together_and_give_it_back(make_rig) -> None:
+    roomy = Behaviour(decode_tokens_per_s=20, output_tokens=1000, max_model_len=1 << 30, kv_blocks=1 << 20)
+    rig = await make_rig(roomy, limits__held_bytes=1 << 20)
+    held = rig.gateway.front.bodies
+    big = "x" * (400 << 10)
+    running = [asyncio.create_task(rig.chat(big)) for _ in range(2)]
+    await rig.until(lambda: held.held_bytes > 800 << 10)
+    refused = await rig.chat(big)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert refused.headers["retry-after"] == "1"
+    assert (await rig.chat("small", max_tokens=1)).status_code == 200
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    await rig.until(lambda: held.held_bytes == 0)
+
+
+async def test_a_body_in_one_piece_has_the_same_limit(make_rig) -> None:
+    rig = await make_rig(Behaviour(), limits__body_bytes=100)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield orjson.dumps(STREAM) + b" " * 200
+
+    for content in (pieces(), orjson.dumps(STREAM) + b" " * 200):
+        reply = await rig.client.post("/v1/chat/completions", content=content)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "body_too_large")
+    assert rig.gateway.front.bodies.held_bytes == 0
+
+
 async def test_a_body_that_drips_is_cut_off_however_lively(rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "BODY_DEADLINE_S", 0.3)
+    monkeypatch.setattr(bodies, "BODY_DEADLINE_S", 0.3)
     host, _, port = rig.url.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
@@ -155,3 +185,20 @@ async def test_comments_and_what_is_no_event_pass_in_a_stream(rig) -> None:
     ) as reply:
         got = b"".join([piece async for piece in reply.aiter_raw()])
     assert GARBAGE_EVENTS in got
+
+
+async def test_the_clock_of_the_core_survives_a_tick_that_fails(make_rig, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(app, "TASK_AGAIN_S", 0.01)
+    rig = await make_rig(Behaviour())
+    feed, ticks = rig.gateway.loop.feed, []
+
+    def fail_once(event: object) -> None:
+        if isinstance(event, Tick):
+            ticks.append(event)
+            if len(ticks) == 1:
+                raise RuntimeError("a bug")
+        feed(event)
+
+    monkeypatch.setattr(rig.gateway.loop, "feed", fail_once)
+    await rig.until(lambda: len(ticks) > 2)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["task_failed"]

@@ -1,0 +1,95 @@
+"""Requests' bodies on their way in: read whole, within a deadline, a limit for each and a budget for all."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import Message, Receive
+
+from engines.base import RawHeaders
+from gateway.errors import ClientFault, Overloaded, TooLarge
+
+BODY_DEADLINE_S = 120.0
+_LENGTH_DIGITS = 20
+"""A longer `content-length` is over any limit, or one whose zeros would cost us the reading."""
+
+
+class RequestTimeout(ClientFault):
+    """The client took too long to send its body."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before it had sent its body: there is nobody to answer."""
+
+
+class Bodies:
+    """The bodies a gateway holds: of calls that arrive, wait and run. `held_bytes` is their sum."""
+
+    __slots__ = ("budget_bytes", "held_bytes", "limit_bytes")
+
+    def __init__(self) -> None:
+        self.limit_bytes = 32 << 20
+        """Of each."""
+        self.budget_bytes = 1 << 30
+        """Of all together."""
+        self.held_bytes = 0
+
+    async def read(self, receive: Receive, headers: RawHeaders) -> bytes:
+        """The whole body, which is held until its length is given to `release`.
+
+        Raises: TooLarge, Overloaded, RequestTimeout, ClientLeft; nothing is held then.
+        """
+        for name, value in headers:
+            if name == b"content-length" and (len(value) > _LENGTH_DIGITS or int(value) > self.limit_bytes):
+                raise self._too_large()
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message["body"]
+            if len(body) > self.limit_bytes:
+                raise self._too_large()
+            self._hold(len(body))
+            return body
+        try:
+            async with asyncio.timeout(BODY_DEADLINE_S):
+                return await self._read_pieces(message, receive)
+        except TimeoutError:
+            raise RequestTimeout(f"The body did not arrive within {BODY_DEADLINE_S:g} s.") from None
+
+    def release(self, length_bytes: int) -> None:
+        """A body that was read is needed no more."""
+        self.held_bytes -= length_bytes
+
+    async def _read_pieces(self, message: Message, receive: Receive) -> bytes:
+        pieces: list[bytes] = []
+        held_bytes = 0
+        try:
+            while message["type"] == "http.request":
+                piece: bytes = message["body"]
+                self._hold(len(piece))
+                held_bytes += len(piece)
+                if held_bytes > self.limit_bytes:
+                    raise self._too_large()
+                pieces.append(piece)
+                if not message.get("more_body"):
+                    return b"".join(pieces)
+                message = await receive()
+            raise ClientLeft
+        except BaseException:
+            self.release(held_bytes)
+            raise
+
+    def _hold(self, length_bytes: int) -> None:
+        if self.held_bytes + length_bytes > self.budget_bytes:
+            raise Overloaded(
+                "The gateway holds as many bytes of requests as it may ([limits] held_bytes); try again shortly.",
+                retry_after_s=1.0,
+            )
+        self.held_bytes += length_bytes
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"The body is over the limit of {self.limit_bytes} bytes ([limits] body_bytes).", code="body_too_large"
+        )
