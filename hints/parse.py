@@ -26,11 +26,14 @@ MAX_NOTES = 16
 MAX_NAME = 64
 _MAX_KEPT_LINES = 16
 _MAX_KEPT_BYTES = 1024
+_MAX_SILENT = 1024
 
 _KNOWN = frozenset(own.BY_HEADER) | frozenset(foreign.HEADERS)
 _BODY_KEYS = frozenset(foreign.BODY) | {OWN_BODY_KEY}
 _SUFFIXES = tuple(foreign.SUFFIXES)
 _PREFIX = own.HEADER_PREFIX
+_SILENT: set[bytes] = set()
+"""Header names that say nothing; bounded in number and length, whatever clients send."""
 _NOT_IN_A_NOTE = re.compile(r"[^A-Za-z0-9_.:/-]")
 
 _NOT_ASCII = Malformed("not-ascii", "the value is not ASCII (send it in the body's `workflow` object)")
@@ -43,7 +46,7 @@ def parse(headers: Sequence[tuple[bytes, bytes]], body: Mapping[str, Any] | None
     `headers`: names in lower case, as ASGI gives them. `body`: the parsed JSON object, None without one.
     Neither is changed. Raises `HintError` when a data hint is malformed or no session is known for it.
     """
-    lines = [line for line in headers if _may_hint(line[0])]
+    lines = [line for line in headers if line[0] not in _SILENT and _may_hint(line[0])]
     if body is not None and not _BODY_KEYS.isdisjoint(body):
         return _read(lines, body)
     if not lines:
@@ -54,10 +57,15 @@ def parse(headers: Sequence[tuple[bytes, bytes]], body: Mapping[str, Any] | None
     return _read(key, {})
 
 
-@lru_cache(maxsize=1024)
 def _may_hint(name: bytes) -> bool:
-    """Whether a header of this name may say something; kept, as the same few names come with every call."""
-    return name in _KNOWN or name.startswith(_PREFIX) or _is_vendors(name)
+    """Whether a header of this name may say something; names that do not are kept, as they come with every call."""
+    if name in _KNOWN or name.startswith(_PREFIX) or _is_vendors(name):
+        return True
+    if len(name) <= MAX_NAME:
+        if len(_SILENT) >= _MAX_SILENT:
+            _SILENT.clear()
+        _SILENT.add(name)
+    return False
 
 
 def _is_vendors(name: bytes) -> bool:

@@ -337,3 +337,13 @@ def test_a_body_of_any_json_raises_only_hint_errors(value: Any) -> None:
     for field in ("inputs", "outputs", "after", "mode"):
         result = outcome([SESSION], {"workflow": {field: value}})
         assert isinstance(result, Parsed) or result.corrected is not None
+
+
+def test_names_that_clients_make_up_are_not_kept_without_bound() -> None:
+    from hints import parse as module
+
+    for number in range(5000):
+        parse([(b"made-up-%d" % number, b"x"), (b"n" * 60_000 + b"%d" % number, b"x")])
+    kept = module._SILENT
+    assert len(kept) <= 1024
+    assert max(map(len, kept)) <= 64
