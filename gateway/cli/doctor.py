@@ -7,10 +7,9 @@ import asyncio
 import os
 from typing import Final
 
+from engines.base import EngineError
 from engines.doctor import examine
 from engines.vllm import VllmWorker
-
-from engines.base import EngineError
 from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
 from gateway.settings import worker_url
 

@@ -370,7 +370,6 @@ async def test_until_the_body_begins_the_first_byte_deadline_counts_not_the_idle
             await reply.read()
 
 
-
 async def test_idle_connections_expire(serve_raw, eventually):
     async with serve_raw(says(HELLO)) as url, client(url, limits=PoolLimits(idle_s=0.02)) as http:
         await get(http)
