@@ -47,6 +47,7 @@ class Leaver:
         lines = [f"{name}: {value}\r\n" for name, value in (headers or {}).items()]
         head = (
             f"POST {path or '/v1/chat/completions'} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(data)}\r\n"
+            "content-type: application/json\r\n"
             f"{''.join(lines)}\r\n"
         )
         writer.write(head.encode() + data)
