@@ -4,6 +4,7 @@ After each test every key must have a time to live.
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -46,6 +47,19 @@ def free_port() -> int:
         return port
 
 
+def free_cluster_port() -> int:
+    """A port whose bus port, 10,000 above, is free too: both below where the system picks its own."""
+    for port in random.Random().sample(range(10_000, 22_000), 200):
+        with closing(socket.socket()) as client, closing(socket.socket()) as bus:
+            try:
+                client.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no two free ports")
+
+
 def wait_ready(url: str, deadline_s: float = 10.0) -> redis.Redis:
     client = redis.Redis.from_url(url)
     end_s = time.monotonic() + deadline_s
@@ -81,7 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    port = free_port()
+    port = free_cluster_port()
     url = f"redis://127.0.0.1:{port}"
     extra = ("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
     with run_server(tmp_path_factory.mktemp("cluster"), *extra, url=url) as running:
