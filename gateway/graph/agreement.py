@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from gateway.graph.facts import Links
 from gateway.graph.known import CROWD, KnownCall
@@ -43,16 +44,15 @@ def _may_join(call: KnownCall, session: str | None) -> bool:
     return session is None or call.session is None or call.session == session
 
 
-@dataclass(slots=True)
-class Agreement:
+class Agreement(Struct):
     """The links of one call while they are found. `session` is the hinted one until one is inferred."""
 
     session: str | None
     memory: TenantMemory
     now_s: float
     inferred: bool = False
-    edges: dict[tuple[str, str], Edge] = field(default_factory=dict)
-    adopted: list[str] = field(default_factory=list)
+    edges: dict[tuple[str, str], Edge] = {}
+    adopted: list[str] = []
 
     def accept(self, producers: Sequence[KnownCall], known_by: str) -> None:
         """Take data edges from `producers`; they must agree on a session if the call has none, or all are dropped.
@@ -63,7 +63,7 @@ class Agreement:
             return
         for call in producers:
             if call.session is None and self.session is not None:
-                self.memory.adopt(call, self.session)
+                self.memory.adopt(call, self.session, self.now_s)
                 self.adopted.append(call.call_id)
             self.add(call, known_by, "data")
 

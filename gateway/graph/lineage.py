@@ -32,7 +32,7 @@ class Lineage:
 
     def __len__(self) -> int:
         """Calls remembered, of all tenants."""
-        return sum(len(memory.calls) for memory in self._tenants.values())
+        return sum(map(len, self._tenants.values()))
 
     @property
     def size_bytes(self) -> int:
@@ -49,7 +49,8 @@ class Lineage:
         memory = self._tenants.get(tenant)
         if memory is None:
             return Links(hint.session) if hint.session is not None else NO_LINKS
-        memory.expire(now_s)
+        if now_s >= memory.due_s:
+            memory.expire(now_s)
         found = Agreement(hint.session, memory, now_s)
         explained = _link_turns(found, chain.messages, facts) if facts.assistants or facts.tool_results else -1
         consumed = memory.consumptions.find(facts.texts[explained + 1 :])
@@ -76,33 +77,36 @@ class Lineage:
         """Remember a call that has answered. `output` is the answer's text, None if it is not known in full."""
         memory = self._tenants.get(tenant)
         if memory is None:
-            memory = self._new_tenant(tenant)
+            memory = self._new_tenant(tenant, now_s)
         self._tenants.move_to_end(tenant)
-        text = b"" if output is None else output.strip()
-        turn = turn_key(chain.messages[-1], text) if output is not None and chain.messages else None
-        kept = text if len(text) <= SCAN_BYTES else b""
+        if now_s >= memory.due_s:
+            memory.expire(now_s)
+        turn, kept = None, b""
+        if output is not None:
+            text = output.strip()
+            turn = turn_key(chain.messages[-1], text) if chain.messages else None
+            kept = text if len(text) <= SCAN_BYTES else b""
         ids = kept_ids(tool_call_ids) if tool_call_ids else ()
-        memory.expire(now_s)
-        memory.add(KnownCall(call_id, session, step, turn, kept, ids, now_s))
+        memory.add(KnownCall(call_id, session, step, turn, kept, ids), now_s)
 
     def forget_session(self, tenant: str, session: str) -> None:
         """A session has ended: no later call continues it."""
         memory = self._tenants.get(tenant)
         if memory is not None:
             for call in list(memory.sessions.get(session) or ()):
-                memory.remove(call)
+                memory.remove(call.call_id)
 
     def expire(self, now_s: float) -> None:
         """Forget what has aged, of every tenant: for a slow tick, so that idle tenants hold no memory."""
         for tenant, memory in list(self._tenants.items()):
             memory.expire(now_s)
-            if not memory.calls:
+            if not len(memory):
                 del self._tenants[tenant]
 
-    def _new_tenant(self, tenant: str) -> TenantMemory:
+    def _new_tenant(self, tenant: str, now_s: float) -> TenantMemory:
         if len(self._tenants) >= self._bounds.tenants:
             self._tenants.popitem(last=False)
-        memory = self._tenants[tenant] = TenantMemory(self._bounds)
+        memory = self._tenants[tenant] = TenantMemory(self._bounds, now_s)
         return memory
 
 
