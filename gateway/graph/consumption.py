@@ -8,7 +8,7 @@ begin and end at a cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from gateway.graph.known import CallIndex, KnownCall
@@ -55,8 +55,7 @@ class Consumptions:
         """Remember a call's answer, if it can be recognised."""
         text = call.output
         if len(text) >= MIN_OUTPUT_BYTES and self._answers.add(text, call):
-            for segment in _key_segments(text, self._young):
-                self._young[segment] = text
+            self._key(text)
 
     def discard(self, call: KnownCall) -> None:
         """Forget it."""
@@ -90,16 +89,21 @@ class Consumptions:
         )
         return [calls for calls in producers if calls is not None]
 
+    def _key(self, text: bytes) -> None:
+        """Key an answer by the longest segments of its beginning that no other has; if there are none, the longest.
 
-def _key_segments(text: bytes, keyed: Mapping[bytes, bytes]) -> list[bytes]:
-    """The longest segments of an answer's beginning that find (`keyed`) no other; if there are none, the longest.
-
-    Where the beginning ends inside a segment, that one does not count.
-    """
-    beginning = _cut(text[:KEYED_BYTES])[:-1] if len(text) > KEYED_BYTES else None
-    segments = sorted(filter(None, beginning or _cut(text)), key=len)
-    own = [segment for segment in segments if keyed.get(segment, text) == text]
-    return own[-KEY_SEGMENTS:] or segments[-1:]
+        Where the beginning ends inside a segment, that one does not count.
+        """
+        beginning = _cut(text[:KEYED_BYTES])[:-1] if len(text) > KEYED_BYTES else None
+        segments = sorted(filter(None, beginning or _cut(text)), key=len, reverse=True)
+        own = 0
+        for segment in segments:
+            if self._young.setdefault(segment, text) == text:
+                own += 1
+                if own == KEY_SEGMENTS:
+                    return
+        if segments and not own:
+            self._young[segments[0]] = text
 
 
 def _cut(text: bytes) -> list[bytes]:
