@@ -53,7 +53,7 @@ class Lineage:
             memory.expire(now_s)
         found = Agreement(hint.session, memory, now_s)
         explained = _link_turns(found, chain.messages, facts) if facts.assistants or facts.tool_results else -1
-        consumed = memory.consumptions.find(facts.texts[explained + 1 :])
+        consumed = _consumed(memory, chain.messages, facts.texts, explained + 1)
         if consumed:
             meant = (only_one(calls, found.session) for calls in consumed)
             found.accept([call for call in meant if call is not None], "inferred")
@@ -108,6 +108,20 @@ class Lineage:
             self._tenants.popitem(last=False)
         memory = self._tenants[tenant] = TenantMemory(self._bounds, now_s)
         return memory
+
+
+def _consumed(
+    memory: TenantMemory, messages: Sequence[int], texts: Sequence[bytes], start: int
+) -> list[Sequence[KnownCall]]:
+    """The answers that texts from `start` on hold; an opening that is known to hold none is not searched again."""
+    if start or len(texts) < 2 or not messages:
+        return memory.consumptions.find(texts[start:])
+    if memory.openings.holds(messages[0]):
+        return memory.consumptions.find(texts[1:])
+    in_opening = memory.consumptions.find(texts[:1])
+    if not in_opening:
+        memory.openings.add(messages[0])
+    return in_opening + memory.consumptions.find(texts[1:])
 
 
 def _link_turns(found: Agreement, messages: Sequence[int], facts: PromptFacts) -> int:

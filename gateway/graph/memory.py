@@ -10,6 +10,7 @@ from __future__ import annotations
 from gateway.graph.consumption import Consumptions
 from gateway.graph.continuation import Continuations
 from gateway.graph.known import CALL_BYTES, Bounds, CallIndex, KnownCall
+from gateway.graph.openings import Openings
 from gateway.graph.tool_calls import ToolCalls
 
 
@@ -25,6 +26,7 @@ class TenantMemory:
         "consumptions",
         "continuations",
         "due_s",
+        "openings",
         "sessions",
         "tool_calls",
     )
@@ -38,6 +40,7 @@ class TenantMemory:
         self.tool_calls = ToolCalls()
         self.consumptions = Consumptions()
         self.sessions: CallIndex[str] = CallIndex()
+        self.openings = Openings()
         self.due_s = now_s + self._half.age_s
 
     def __len__(self) -> int:
