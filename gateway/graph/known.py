@@ -12,7 +12,7 @@ K = TypeVar("K", bound=Hashable)
 
 CROWD = 8
 """So many calls under one key say nothing about which of them is meant."""
-CALL_BYTES = 2_048
+CALL_BYTES = 1_024
 """What one remembered call takes beside its output's text: its entries in every index."""
 
 
