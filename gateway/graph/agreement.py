@@ -59,31 +59,33 @@ class Agreement(Struct):
 
         Producers without a session join the one agreed on.
         """
-        if not producers or not self._agree(producers):
+        if not producers:
+            return
+        session = self._agree(producers) if self.session is None else self.session
+        if session is None:
             return
         for call in producers:
-            if call.session is None and self.session is not None:
-                self.memory.adopt(call, self.session, self.now_s)
+            if call.session is None:
+                self.memory.adopt(call, session, self.now_s)
                 self.adopted.append(call.call_id)
             self.add(call, known_by, "data")
 
     def add(self, producer: KnownCall, known_by: str, kind: str) -> None:
         """Take one edge, unless one of its kind from the same producer is there."""
-        if len(self.edges) >= MAX_EDGES:
-            return
-        self.edges.setdefault((producer.call_id, kind), Edge(producer.call_id, known_by, kind))
-        self.memory.touch(producer, self.now_s)
+        key = producer.call_id, kind
+        if len(self.edges) < MAX_EDGES and key not in self.edges:
+            self.edges[key] = Edge(producer.call_id, known_by, kind)
+            self.memory.touch(producer, self.now_s)
 
     def links(self) -> Links:
         """What was agreed on."""
         return Links(self.session, self.inferred, tuple(self.edges.values()), tuple(self.adopted))
 
-    def _agree(self, producers: Sequence[KnownCall]) -> bool:
-        if self.session is not None:
-            return True
+    def _agree(self, producers: Sequence[KnownCall]) -> str | None:
+        """The one session of the producers, inferred for this call; None if they are of several."""
         named = {call.session for call in producers if call.session is not None}
         if len(named) > 1:
-            return False
+            return None
         self.session = named.pop() if named else INFERRED_PREFIX + producers[0].call_id
         self.inferred = True
-        return True
+        return self.session

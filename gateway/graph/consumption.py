@@ -76,11 +76,13 @@ class Consumptions:
 
     def find(self, texts: Sequence[bytes]) -> list[Sequence[KnownCall]]:
         """For each earlier answer these texts hold, the calls that may have given it, in the prompt's order."""
+        young, old = self._young, self._old
+        if not texts or not (young or old):
+            return []
         text = _SEAM.join(texts)
         if len(text) > SCAN_BYTES:
             text = _latest(texts)
         segments = _cut(text)
-        young, old = self._young, self._old
         if young.keys().isdisjoint(segments) and old.keys().isdisjoint(segments):
             return []
         keyed = (answer for segment in segments for answer in (old.get(segment), young.get(segment)) if answer)

@@ -7,7 +7,7 @@ brings the clock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from gateway.graph.agreement import Agreement, latest_in_one_session, only_one
 from gateway.graph.consumption import SCAN_BYTES
@@ -137,12 +137,12 @@ def _link_turns(found: Agreement, messages: Sequence[int], facts: PromptFacts) -
         else:
             found.accept([continued], "tool_call_id" if continued in makers else "inferred")
     if answered:
-        found.accept(_tool_callers(answered, found.session, messages[: max(index, 0)]), "tool_call_id")
+        found.accept(_tool_callers(answered, found.session, frozenset(messages[: max(index, 0)])), "tool_call_id")
     return index
 
 
 def _tool_callers(
-    answered: Sequence[Sequence[KnownCall]], session: str | None, earlier: Sequence[int]
+    answered: Sequence[Sequence[KnownCall]], session: str | None, earlier: Set[int]
 ) -> list[KnownCall]:
     """The calls whose tool calls are answered; not those of turns before the one continued (`earlier` prompts)."""
     meant = (calls[0] if len(calls) == 1 else latest_in_one_session(calls, session) for calls in answered)

@@ -21,8 +21,8 @@ class ToolCalls(CallIndex[str]):
 
     def find(self, tool_results: Sequence[str]) -> list[Sequence[KnownCall]]:
         """For each known id that came back, the calls that may have made it."""
-        found = (self.get(tool_call_id) for tool_call_id in tool_results[-MAX_IDS:])
-        return [calls for calls in found if calls is not None]
+        get = self.get
+        return [calls for tool_call_id in tool_results[-MAX_IDS:] if (calls := get(tool_call_id)) is not None]
 
 
 def kept_ids(tool_call_ids: Sequence[str]) -> tuple[str, ...]:
