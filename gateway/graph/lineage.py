@@ -53,7 +53,7 @@ class Lineage:
             memory.expire(now_s)
         found = Agreement(hint.session, memory, now_s)
         explained = _link_turns(found, chain.messages, facts) if facts.assistants or facts.tool_results else -1
-        consumed = _consumed(memory, chain.messages, facts.texts, explained + 1)
+        consumed = _consumed(memory, chain.messages, facts.texts, explained + 1, now_s)
         if consumed:
             meant = (only_one(calls, found.session) for calls in consumed)
             found.accept([call for call in meant if call is not None], "inferred")
@@ -111,16 +111,16 @@ class Lineage:
 
 
 def _consumed(
-    memory: TenantMemory, messages: Sequence[int], texts: Sequence[bytes], start: int
+    memory: TenantMemory, messages: Sequence[int], texts: Sequence[bytes], start: int, now_s: float
 ) -> list[Sequence[KnownCall]]:
-    """The answers that texts from `start` on hold; an opening that is known to hold none is not searched again."""
+    """The answers that texts from `start` on hold; an opening settled to hold none is not searched again."""
     if start or len(texts) < 2 or not messages:
         return memory.consumptions.find(texts[start:])
-    if memory.openings.holds(messages[0]):
+    if memory.openings.settled(messages[0]):
         return memory.consumptions.find(texts[1:])
     in_opening = memory.consumptions.find(texts[:1])
     if not in_opening:
-        memory.openings.add(messages[0])
+        memory.openings.searched(messages[0], now_s)
     return in_opening + memory.consumptions.find(texts[1:])
 
 
