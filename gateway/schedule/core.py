@@ -113,12 +113,10 @@ class Scheduler:
             effects.append(Reject(call.call_id, Refusal.UNKNOWN_MODEL))
             return
         self._arrivals += 1
-        entry = Entry(call, pool, self._arrivals)
-        if program is not None:
-            entry.service_s = self._programs.use(program).service_s
+        attained_s = 0.0 if program is None else self._programs.use(program).service_s
         service_s = 0.0 if call.deadline_s is None else self._service_s(call)
-        entry.rank_s = self._order.rank_s(call, entry.service_s, service_s)
-        board.calls[call.call_id] = entry
+        rank_s = self._order.rank_s(call, attained_s, service_s)
+        board.calls[call.call_id] = entry = Entry(call, pool, self._arrivals, rank_s, attained_s)
         self._placing.place(entry, now_s, effects, new=True)
 
     def _first_byte(self, event: events.FirstByte, now_s: float, effects: _Effects) -> None:

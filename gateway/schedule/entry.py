@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from gateway.nouns import ReadyCall
 
 if TYPE_CHECKING:
@@ -18,40 +16,68 @@ if TYPE_CHECKING:
 NOT_CACHED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-class Entry(Struct, eq=False):
+class Entry:
     """Mutable; changed only by the board and the core. Queued while `queue` is set, in flight while `worker` is."""
 
-    call: ReadyCall
-    pool: Pool
-    arrival: int
-    """Counts arrivals: breaks ties between equal ranks."""
-    rank_s: float = 0.0
-    """Virtual deadline, never changed after arrival."""
-    service_s: float = 0.0
-    """What its program had attained when it arrived."""
-    attempts: int = 0
-    excluded: tuple[str, ...] = ()
-    """Workers it failed on."""
-    ticket: int = 0
-    """Changes whenever it leaves a queue: what heaps still hold of it is dead then."""
-    queue: RankedQueue | None = None
-    group: RankedQueue | None = None
-    group_key: int | None = None
-    timed: bool = False
-    """Whether a timer holds its ticket."""
-    waits_for: WorkerState | None = None
-    """The one worker it is queued for; None in a pool's queues."""
-    why: str = ""
-    cached: Mapping[str, int] = NOT_CACHED
-    """Matched tokens by worker, as of queueing."""
-    worker: WorkerState | None = None
-    charged_tokens: int = 0
-    missing_tokens: int = 0
-    ahead_tokens: int = 0
+    __slots__ = (
+        "ahead_tokens",
+        "arrival",
+        "attempts",
+        "cached",
+        "call",
+        "charged_tokens",
+        "dispatched_s",
+        "excluded",
+        "first_byte_s",
+        "group",
+        "group_key",
+        "missing_tokens",
+        "pool",
+        "predicted_s",
+        "queue",
+        "rank_s",
+        "service_s",
+        "ticket",
+        "timed",
+        "waits_for",
+        "why",
+        "worker",
+    )
+
+    charged_tokens: int
+    missing_tokens: int
+    ahead_tokens: int
     """Missing tokens in prefill on its worker when it was dispatched."""
-    predicted_s: float = 0.0
-    dispatched_s: float = 0.0
-    first_byte_s: float | None = None
+    predicted_s: float
+    dispatched_s: float
+    first_byte_s: float | None
+    """These six are of the flight: set when it starts, meaningless before."""
+
+    def __init__(self, call: ReadyCall, pool: Pool, arrival: int, rank_s: float, service_s: float) -> None:
+        self.call = call
+        self.pool = pool
+        self.arrival = arrival
+        """Counts arrivals: breaks ties between equal ranks."""
+        self.rank_s = rank_s
+        """Virtual deadline, never changed after arrival."""
+        self.service_s = service_s
+        """What its program had attained when it arrived."""
+        self.attempts = 0
+        self.excluded: tuple[str, ...] = ()
+        """Workers it failed on."""
+        self.ticket = 0
+        """Changes whenever it leaves a queue: what heaps still hold of it is dead then."""
+        self.queue: RankedQueue | None = None
+        self.group: RankedQueue | None = None
+        self.group_key: int | None = None
+        self.timed = False
+        """Whether a timer holds its ticket."""
+        self.waits_for: WorkerState | None = None
+        """The one worker it is queued for; None in a pool's queues."""
+        self.why = ""
+        self.cached: Mapping[str, int] = NOT_CACHED
+        """Matched tokens by worker, as of queueing."""
+        self.worker: WorkerState | None = None
 
     def precedes(self, other: Entry | None) -> bool:
         """Whether it goes before `other`; anything goes before None."""
