@@ -33,15 +33,14 @@ class LeastLoad:
         home: WorkerState | None,
     ) -> Choice:
         """The least loaded worker that has room, else the least loaded."""
-        del pool, home
+        del home
         admit = self._admit
         if len(workers) == 1:
             return Choice(workers[0], "only", has_room(admit, workers[0], call, cached), False)
-        best = self._least(workers)
-        if has_room(admit, best, call, cached):
-            return Choice(best, "load", True, False)
+        if not pool.queue.live and has_room(admit, least := self._least(workers), call, cached):
+            return Choice(least, "load", True, False)
         free = [worker for worker in workers if has_room(admit, worker, call, cached)]
-        return Choice(self._least(free), "load", True, False) if free else Choice(best, "load", False, False)
+        return Choice(self._least(free or workers), "load", bool(free), False)
 
     def _least(self, workers: Sequence[WorkerState]) -> WorkerState:
         best, best_load, ties = workers[0], INFINITY, 1

@@ -47,8 +47,11 @@ class ProgramAware:
         """Home within the margin, else the least predicted completion."""
         if home is None and (not cached or len(workers) == 1):
             return self._least_load.choose(call, pool, workers, cached, home)
-        choice = self._quickest(call, workers, cached, home, waits=False)
-        return choice if choice.has_room else self._quickest(call, workers, cached, home, waits=True)
+        if not pool.queue.live:
+            choice = self._quickest(call, workers, cached, home, False)
+            if choice.has_room:
+                return choice
+        return self._quickest(call, workers, cached, home, True)
 
     def _quickest(
         self,
