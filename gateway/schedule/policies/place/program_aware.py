@@ -61,7 +61,8 @@ class ProgramAware:
         home: WorkerState | None,
         waits: bool,
     ) -> Choice:
-        """Without `waits` every worker is taken to have room: the right choice if the chosen one has."""
+        """Without `waits` every worker is taken to have room, and patience is not worked out: since waiting only
+        adds to a completion, the choice is right if the chosen worker has room."""
         best, best_s, other_s, home_s, ties = workers[0], INFINITY, INFINITY, INFINITY, 1
         for worker in workers:
             ends_s = self._completion_s(call, cached.get(worker.name, 0), worker, waits)
@@ -70,7 +71,8 @@ class ProgramAware:
             if ends_s < best_s * self._tie:
                 best, best_s, other_s, ties = worker, ends_s, best_s, 1
                 continue
-            other_s = min(other_s, ends_s)
+            if waits:
+                other_s = min(other_s, ends_s)
             if ends_s * self._tie <= best_s:
                 ties += 1
                 if self._rng.random() * ties < 1:
