@@ -45,7 +45,7 @@ class Loop:
         """
         effects = self.scheduler.on(Arrived(call), self.clock())
         if effects and type(own := effects[0]) is Dispatch:
-            return own
+            return own  # an arrival decides about its own call alone
         return await self._decide(call, effects)
 
     async def place_again(self, call: ReadyCall) -> Dispatch:
