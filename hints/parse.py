@@ -15,6 +15,7 @@ from hints import foreign, own
 from hints.foreign import Reading
 from hints.model import NO_HINT, Fields, Hint, HintError, Mode, Parsed
 from hints.own import OWN_BODY_KEY, OwnHint
+from hints.report import joined_notes, understood
 from hints.syntax import Malformed
 
 __all__ = ["OWN_BODY_KEY", "parse"]
@@ -183,12 +184,13 @@ class _Draft:
 
     def finished(self) -> Parsed:
         notes = tuple(self.notes)
+        noted = joined_notes(notes)
         if not self.sources:
-            return Parsed(NO_HINT, notes) if notes else NOTHING
+            return Parsed(NO_HINT, notes, noted=noted) if notes else NOTHING
         hint = Hint(**cast(Fields, self.fields), sources=tuple(self.sources.items()))
         if hint.session is None and hint.has_data:
             raise _sessionless(hint, notes)
-        return Parsed(hint, notes)
+        return Parsed(hint, notes, understood(hint), noted)
 
 
 def _header_values(name: bytes, raw: bytes) -> list[tuple[Reading, object]]:
