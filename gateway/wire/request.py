@@ -80,7 +80,8 @@ def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
     if route.shape is Shape.RESPONSES:
         refuse_stateful(fields)
     stream = route.generates and fields.get("stream") is True
-    return Request(route, raw, fields, _model(fields), stream, _choices(fields, limits.n), _max_tokens(fields))
+    n = _choices(fields["n"], limits.n) if "n" in fields else 1
+    return Request(route, raw, fields, _model(fields), stream, n, _max_tokens(fields))
 
 
 def _is_plain(fields: dict[str, Any]) -> bool:
@@ -132,8 +133,7 @@ def _model(fields: dict[str, Any]) -> str | None:
     return model
 
 
-def _choices(fields: dict[str, Any], limit: int) -> int:
-    n = fields.get("n")
+def _choices(n: object, limit: int) -> int:
     if n is None:
         return 1
     if type(n) is not int or n < 1:
