@@ -21,7 +21,7 @@ from gateway.graph.facts import NO_LINKS, Links, PromptFacts
 from gateway.graph.lineage import Lineage
 from gateway.nouns import NO_CHAIN, Chain, ReadyCall
 from gateway.wire.prompt import Prompt, read_prompt
-from gateway.wire.request import BodyLimits, Request, parse_request
+from gateway.wire.request import BodyLimits, parse_request
 from gateway.wire.routes import Route
 from hints.model import NO_HINT, Hint, Parsed
 from hints.parse import parse
@@ -78,7 +78,14 @@ class Intake:
         prompt_tokens = self._tokens.estimate(model, prompt.size)
         if route.generates:
             chain = self._chain(tenant, model, prompt, prompt_tokens)
-            output_tokens = self._output_tokens(model, request, steering)
+            output_tokens = self._lengths.expect(
+                model,
+                steering.name,
+                steering.step,
+                max_tokens=request.max_tokens,
+                expected_tokens=steering.expected_tokens,
+                n=request.n,
+            )
         else:
             chain, output_tokens = NO_CHAIN, 1
         links = self._link(tenant, hint, chain, prompt, now_s) if reads else NO_LINKS
@@ -121,29 +128,19 @@ class Intake:
 
     def _chain(self, tenant: str, model: str, prompt: Prompt, prompt_tokens: int) -> Chain:
         """The prompt's chained hashes, with the rate that makes its last boundary agree with the estimate."""
-        text_bytes = len(prompt.tools) + sum(map(len, prompt.canonical))
-        text_tokens = prompt_tokens - MESSAGE_TOKENS * len(prompt.canonical)
+        text_bytes = len(prompt.tools) + sum(map(len, prompt.canonical)) or 1
+        rate = (prompt_tokens - MESSAGE_TOKENS * len(prompt.canonical)) / text_bytes
         return build_chain(
             (self.salt(tenant) or "").encode(),
             model.encode(),
             prompt.tools,
             prompt.canonical,
-            tokens_per_byte=max(MIN_TOKENS_PER_BYTE, text_tokens / max(1, text_bytes)),
+            tokens_per_byte=rate if rate > MIN_TOKENS_PER_BYTE else MIN_TOKENS_PER_BYTE,
         )
 
     def _link(self, tenant: str, hint: Hint, chain: Chain, prompt: Prompt, now_s: float) -> Links:
         facts = PromptFacts.of(prompt.roles, prompt.texts, prompt.tool_results)
         return self._lineage.link(tenant, hint, chain, facts, now_s)
-
-    def _output_tokens(self, model: str, request: Request, steering: Hint) -> int:
-        return self._lengths.expect(
-            model,
-            steering.name,
-            steering.step,
-            max_tokens=request.max_tokens,
-            expected_tokens=steering.expected_tokens,
-            n=request.n,
-        )
 
 
 def program_key(tenant: str, session: str) -> str:

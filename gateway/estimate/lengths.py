@@ -65,7 +65,12 @@ class LengthEstimator:
     ) -> int:
         """Expected output tokens of a call of `n` replies, at least 1. The caller's own hint wins over what was
         learned; `max_tokens` caps both."""
-        tokens = self._mean_tokens(model, name, step) if expected_tokens is None else expected_tokens
+        tokens: float
+        if expected_tokens is not None:
+            tokens = expected_tokens
+        else:
+            known = self._best(model, name, step)
+            tokens = START_TOKENS if known is None else known.mean_tokens
         if max_tokens is not None and max_tokens < tokens:
             tokens = max_tokens
         return (round(tokens) or 1) * n
@@ -88,10 +93,6 @@ class LengthEstimator:
         """The recent mean of |expected - actual| / actual for what `expect` uses; None before two replies."""
         known = self._best(model, name, step)
         return None if known is None or known.replies < 2 else known.error
-
-    def _mean_tokens(self, model: str, name: str | None, step: str | None) -> float:
-        known = self._best(model, name, step)
-        return START_TOKENS if known is None else known.mean_tokens
 
     def _best(self, model: str, name: str | None, step: str | None) -> _Lengths | None:
         if name is not None or step is not None:

@@ -123,6 +123,7 @@ def _tools(fields: dict[str, Any], prompt: Prompt) -> None:
 
 def _messages(messages: list[Any], prompt: Prompt) -> None:
     """Add messages. The usual one, a role and a text, is read right here: a conversation holds many of them."""
+    roles, canonical, texts = prompt.roles, prompt.canonical, prompt.texts
     ascii_bytes = 0
     for message in messages:
         if type(message) is not dict:
@@ -136,9 +137,9 @@ def _messages(messages: list[Any], prompt: Prompt) -> None:
             ascii_bytes += len(text)
         else:
             text = prompt.add_text(content)
-        prompt.roles.append(role)
-        prompt.canonical.append((_HEADS.get(role) or role.encode() + b"\0") + text)
-        prompt.texts.append(text)
+        roles.append(role)
+        canonical.append((_HEADS.get(role) or role.encode() + b"\0") + text)
+        texts.append(text)
     prompt.size.ascii_bytes += ascii_bytes
 
 

@@ -87,13 +87,14 @@ def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
 def _is_plain(fields: dict[str, Any]) -> bool:
     """Whether a body holds settings and messages of plain text only: nothing nests in it, nothing names media."""
     for key, value in fields.items():
-        if type(value) is list and key == "messages":
+        kind = type(value)
+        if kind is list and key == "messages":
             for message in value:
                 if type(message) is not dict or len(message) != 2:
                     return False
                 if type(message.get("role")) is not str or type(message.get("content")) is not str:
                     return False
-        elif type(value) is list or type(value) is dict:
+        elif kind is list or kind is dict:
             return False
     return True
 
