@@ -122,34 +122,30 @@ def _tools(fields: dict[str, Any], prompt: Prompt) -> None:
 
 
 def _messages(messages: list[Any], prompt: Prompt) -> None:
-    """Add messages. The usual one, a role and a text, is read right here: a conversation holds many of them."""
+    """Add messages, most of which are a role and a text and nothing else."""
     roles, canonical, texts = prompt.roles, prompt.canonical, prompt.texts
     ascii_bytes = 0
     for message in messages:
         if type(message) is not dict:
             continue
         role, content = message.get("role"), message.get("content")
-        if len(message) != 2 or type(role) is not str or type(content) is not str:
-            _message(message, role, content, prompt)
-            continue
-        if content.isascii():
+        if type(role) is not str:
+            role = ""
+        if type(content) is not str:
+            text = _parts(content, prompt) if type(content) is list else b""
+        elif content.isascii():
             text = content.encode()
             ascii_bytes += len(text)
         else:
             text = prompt.add_text(content)
         roles.append(role)
-        canonical.append((_HEADS.get(role) or role.encode() + b"\0") + text)
         texts.append(text)
+        if len(message) == 2 and role and type(content) is str:
+            canonical.append((_HEADS.get(role) or role.encode() + b"\0") + text)
+        else:
+            canonical.append(orjson.dumps(message))
+            _result_ids(message, prompt)
     prompt.size.ascii_bytes += ascii_bytes
-
-
-def _message(message: dict[str, Any], role: object, content: object, prompt: Prompt) -> None:
-    if type(content) is str:
-        text = prompt.add_text(content)
-    else:
-        text = _parts(content, prompt) if type(content) is list else b""
-    prompt.add(role if type(role) is str else "", orjson.dumps(message), text)
-    _result_ids(message, prompt)
 
 
 def _parts(content: list[Any], prompt: Prompt) -> bytes:
