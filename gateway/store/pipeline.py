@@ -20,7 +20,8 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.errors import StoreUnavailable
 from gateway.store.breaker import Breaker
-from gateway.store.client import Command, Link, LinkError
+from gateway.store.client import Link, LinkError
+from gateway.store.direct import Command
 from gateway.store.keys import PROBE_KEY
 from gateway.store.scripts import SCHEMA_CODE, Arg, Reply, Script
 
