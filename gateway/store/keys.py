@@ -30,9 +30,12 @@ PROBE_KEY = f"{PREFIX}{{:fleet}}:probe"
 """Never written; read to see whether the store answers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """How long things live in the store and how many of them it keeps."""
+    """How long things live in the store and how many of them it keeps.
+
+    One object a gateway, compared by identity.
+    """
 
     session_ttl_s: int = 86_400
     """From the last write to a session."""
