@@ -1,5 +1,7 @@
 """Which worker holds a session's context, shared between replicas: asked before the first call, told after it.
 
+A call that is declared in the store hears of it in the same reply; others ask once and go by what they know.
+
 The truth is the store's: the first claim, or that of a replica that moved the session on. A replica that loses a
 race learns the winner, and one that goes on where it was hears of a move within a second. Only hinted sessions
 are shared: inferred ones are known to the replica that inferred them. Steering only: no failure here fails a call.

@@ -13,7 +13,8 @@
 
 The part in braces is the hash tag, so that everything of a session lies in one slot and one script may touch it.
 Tenants, sessions and workers are percent-encoded: a name can neither break the tag nor reach another's keys, and
-no tenant is ever called `:fleet`. Every key has a time to live, renewed by each write.
+no tenant is ever called `:fleet`. Every key has a time to live, renewed by writes (to within a
+fiftieth of it).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Bounds:
     """
 
     session_ttl_s: int = 86_400
-    """From the last write to a session."""
+    """From the last write to a session, to within a fiftieth."""
     placement_ttl_s: int = 3_600
     """From the last use: a worker's cache has forgotten the context by then."""
     open_call_s: int = 3_600

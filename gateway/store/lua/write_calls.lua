@@ -8,13 +8,16 @@ local meta, nodes, order, open, done, place = unpack(KEYS)
 local ttl_s, limit, open_call_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local name, touched_at = ARGV[6], ARGV[7]
 local ENDED = string.byte('e')
-local TRIM_EVERY, RENEW_AT = 64, 0.98
+local placement_ttl_s = tonumber(ARGV[5])
+local TRIM_EVERY = 64
+-- Times to live are renewed when this much of them has gone by.
+local renew_after_s = math.min(ttl_s / 50, placement_ttl_s / 4)
 
 local version, ended_at, known_name = unpack(redis.call('HMGET', meta, 'v', 'ended_at', 'name'))
 if is_unknown(version) then
   return unknown('session', version)
 end
-local held, holder = place and redis.call('GETEX', place, 'EX', ARGV[5]), false
+local held, holder = place and redis.call('GET', place), false
 if held then
   local placed_version
   placed_version, holder = string.match(held, '^(%d+)|(.*)$')
@@ -23,6 +26,7 @@ if held then
   end
 end
 
+local written = {}
 local function by_score(key, arrived_at, names, suffix)
   local args = { 'ZADD', key }
   for one in string.gmatch(names, '[^\n]+') do
@@ -30,7 +34,7 @@ local function by_score(key, arrived_at, names, suffix)
     args[#args + 1] = one .. suffix
   end
   redis.call(unpack(args))
-  redis.call('EXPIRE', key, ttl_s)
+  written[key] = true
 end
 
 local function close(names, suffix)
@@ -108,9 +112,17 @@ if trims then
   redis.call('ZREMRANGEBYRANK', open, 0, -limit - 1)
   redis.call('ZREMRANGEBYRANK', done, 0, -limit - 1)
 end
-if redis.call('TTL', meta) < ttl_s * RENEW_AT then
+-- An index may be as new as its first entry; the other keys are as old as the session.
+if redis.call('TTL', meta) < ttl_s - renew_after_s then
   for i = 1, 5 do
     redis.call('EXPIRE', KEYS[i], ttl_s)
+  end
+  if held then
+    redis.call('EXPIRE', place, placement_ttl_s)
+  end
+else
+  for key in pairs(written) do
+    redis.call('EXPIRE', key, ttl_s)
   end
 end
 if place then
