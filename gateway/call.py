@@ -10,10 +10,13 @@ from msgspec import Struct
 from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
 from gateway.schedule.events import Dispatch
-from gateway.states import CallState, Outcome, move
+from gateway.states import CallState, IllegalMove, Outcome, move
 from gateway.wire.reply import Output
 from gateway.wire.request import Request
 from hints.model import Hint
+
+_READY, _DISPATCHED, _TERMINAL = CallState.READY, CallState.DISPATCHED, CallState.TERMINAL
+"""By global name: reading an enumeration's member through its class costs ten times as much."""
 
 
 class Call(Struct, eq=False):
@@ -65,15 +68,17 @@ class Call(Struct, eq=False):
 
     def begin(self, dispatch: Dispatch, now_s: float) -> None:
         """An attempt starts."""
-        self.to(CallState.DISPATCHED)
+        if self.state is not _READY:
+            raise IllegalMove(f"call may not be dispatched from {self.state}")
+        self.state = _DISPATCHED
         self.dispatch = dispatch
         self.dispatched_s = now_s
 
     def end(self, outcome: Outcome, status: int, now_s: float) -> None:
         """The one outcome. A second one is ignored: the first stands."""
-        if self.state is CallState.TERMINAL:
+        if self.state is _TERMINAL:
             return
-        self.to(CallState.TERMINAL)
+        self.state = _TERMINAL
         self.outcome = outcome
         self.status = status
         self.done_s = now_s
@@ -90,7 +95,7 @@ class Call(Struct, eq=False):
 
     def evict(self) -> None:
         """The worker left the rotation; an attempt that has sent the client nothing moves elsewhere."""
-        if self.state is CallState.DISPATCHED:
+        if self.state is _DISPATCHED:
             self.evicted = True
             self._interrupt()
 
@@ -103,38 +108,35 @@ class Call(Struct, eq=False):
         return (self.dispatched_s or self.done_s or self.arrived_s) - self.arrived_s
 
     def record(self) -> Record:
-        """What is remembered of it, now."""
-        dispatch, hint = self.dispatch, self.hint
+        """What is remembered of it, now. Built by position, in `Record`'s order: that costs a quarter."""
+        dispatch, hint, outputs, ready = self.dispatch, self.hint, self.hint.outputs, self.ready
         return Record(
-            call_id=self.call_id,
-            tenant=self.tenant,
-            session=self.session,
-            name=hint.name,
-            step=hint.step,
-            parent=hint.parent,
-            route=self.request.route.name,
-            model=self.ready.model,
-            state=self.state,
-            outcome=self.outcome,
-            status=self.status,
-            worker=dispatch.worker if dispatch else None,
-            why=dispatch.why if dispatch else None,
-            attempts=self.attempts,
-            arrived_at=self.arrived_at,
-            queued_s=self.queued_s(),
-            first_byte_s=self._since(self.first_byte_s),
-            done_s=self._since(self.done_s),
-            prompt_tokens_estimate=self.ready.prompt_tokens,
-            usage=self.usage,
-            cached_tokens_predicted=dispatch.cached_tokens if dispatch else 0,
-            objective=hint.objective,
-            depth=0,
-            outputs=tuple(output.name for output in hint.outputs),
-            edges=self.edges,
+            self.call_id,
+            self.tenant,
+            self.session,
+            hint.name,
+            hint.step,
+            hint.parent,
+            self.request.route.name,
+            ready.model,
+            self.state,
+            self.outcome,
+            self.status,
+            dispatch.worker if dispatch is not None else None,
+            dispatch.why if dispatch is not None else None,
+            dispatch.attempt if dispatch is not None else 0,
+            self.arrived_at,
+            (self.dispatched_s or self.done_s or self.arrived_s) - self.arrived_s,
+            None if self.first_byte_s is None else self.first_byte_s - self.arrived_s,
+            None if self.done_s is None else self.done_s - self.arrived_s,
+            ready.prompt_tokens,
+            self.usage,
+            dispatch.cached_tokens if dispatch is not None else 0,
+            hint.objective,
+            0,
+            tuple([output.name for output in outputs]) if outputs else (),
+            self.edges,
         )
-
-    def _since(self, moment_s: float | None) -> float | None:
-        return None if moment_s is None else moment_s - self.arrived_s
 
 
 Listener = Callable[[Call], None]
