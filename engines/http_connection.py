@@ -81,8 +81,9 @@ class HttpResponse:
 
         Raises: EngineError.
         """
-        if not self._pieces and not self.ended:
-            await self._more()
+        connection = self._connection
+        if not self._pieces and connection is not None:
+            await connection.wait(self.idle_s if self.began else self.first_byte_s)
         return self._take()
 
     async def read_all(self, limit_bytes: int) -> bytes:
@@ -190,7 +191,9 @@ class Connection(asyncio.Protocol):
 
         Raises: Stale. Other failures are left in the response.
         """
-        self.expire_in(limit_s)
+        self.deadline = deadline = self._loop.time() + limit_s
+        if deadline < self._owner.watch.wakes_at:
+            self._owner.watch.notice(deadline)
         response = self._response
         waiter = self._waiter = self._loop.create_future()
         try:

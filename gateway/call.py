@@ -103,10 +103,6 @@ class Call(Struct, eq=False):
         if self.task is not None:
             self.task.cancel()
 
-    def queued_s(self) -> float:
-        """Seconds from arrival to the (last) dispatch."""
-        return (self.dispatched_s or self.done_s or self.arrived_s) - self.arrived_s
-
     def record(self) -> Record:
         """What is remembered of it, now. Built by position, in `Record`'s order: that costs a quarter."""
         dispatch, hint, outputs, ready = self.dispatch, self.hint, self.hint.outputs, self.ready

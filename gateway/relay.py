@@ -82,14 +82,14 @@ async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, ta
     headers = client_headers(response.headers) + workflow_headers(call)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     try:
-        piece = reply.body
+        piece, read = reply.body, response.read
         while piece:
             if said is not None:
                 said.feed(piece)
             out = tap.feed(piece)
             if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
-            piece = await response.read()
+            piece = await read()
     except EngineError as error:
         fault = WorkerFailed(f"The worker failed during the stream: {error}")
         await send({"type": "http.response.body", "body": tap.end() + broken_event(call, fault)})
