@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from engines.base import Disconnected, RawHeaders, Unreachable
@@ -116,14 +117,21 @@ class HttpClient:
         await self._pool.close()
 
     def _request(self, method: str, target: str, headers: RawHeaders, body: bytes) -> bytes:
-        line = f"{method} {self.origin.prefix}{target} HTTP/1.1\r\n".encode("ascii")
-        if line.count(b" ") != 2 or line.count(b"\n") != 1 or line.count(b"\r") != 1:
-            raise ValueError(f"not a request line: {line!r}")
+        line = _request_line(method, self.origin.prefix, target)
         kept = [header for header in headers if header[0] not in OURS]
         lines = _lines(kept, len(kept))
         if body or method in ("POST", "PUT", "PATCH"):
-            lines += b"content-length: %d\r\n" % len(body)
-        return b"%b%b%b\r\n%b" % (line, self._common, lines, body)
+            return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (line, self._common, lines, len(body), body)
+        return b"%b%b%b\r\n" % (line, self._common, lines)
+
+
+@lru_cache(maxsize=256)
+def _request_line(method: str, prefix: str, target: str) -> bytes:
+    """The first line. Raises: ValueError if it would not be one line of three words."""
+    line = f"{method} {prefix}{target} HTTP/1.1\r\n".encode("ascii")
+    if line.count(b" ") != 2 or line.count(b"\n") != 1 or line.count(b"\r") != 1:
+        raise ValueError(f"not a request line: {line!r}")
+    return line
 
 
 def _lines(headers: RawHeaders, count: int) -> bytes:

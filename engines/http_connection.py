@@ -81,8 +81,9 @@ class HttpResponse:
 
         Raises: EngineError.
         """
-        if not self._pieces and not self.ended:
-            await self._more()
+        connection = self._connection
+        if not self._pieces and connection is not None:
+            await connection.wait(self.idle_s if self.began else self.first_byte_s)
         return self._take()
 
     async def read_all(self, limit_bytes: int) -> bytes:
@@ -170,9 +171,17 @@ class Connection(asyncio.Protocol):
         self._bodiless = bodiless
         self._in_head = True
         self._head_bytes = 0
-        self._sent_at = self._loop.time()
-        cast("asyncio.Transport", self._transport).write(request)
-        await self.wait(first_byte_s)
+        self._sent_at = now_s = self._loop.time()
+        self._transport.write(request)  # type: ignore[union-attr]
+        self.deadline = deadline = now_s + first_byte_s
+        if deadline < self._owner.watch.wakes_at:
+            self._owner.watch.notice(deadline)
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._abandon(response)
+            raise
         if response.error is not None:
             raise response.error
         return response
@@ -182,15 +191,20 @@ class Connection(asyncio.Protocol):
 
         Raises: Stale. Other failures are left in the response.
         """
-        self.expire_in(limit_s)
+        self.deadline = deadline = self._loop.time() + limit_s
+        if deadline < self._owner.watch.wakes_at:
+            self._owner.watch.notice(deadline)
         response = self._response
         waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         except asyncio.CancelledError:
-            if self._response is response:
-                self.fail(Disconnected("the call was cancelled"))
+            self._abandon(response)
             raise
+
+    def _abandon(self, response: HttpResponse | None) -> None:
+        if self._response is response:
+            self.fail(Disconnected("the call was cancelled"))
 
     def expire_in(self, limit_s: float) -> None:
         """Set the deadline."""

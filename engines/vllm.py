@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from engines.base import BadReply, Capabilities, EngineError, RawHeaders, Response, WorkerInfo, WorkerLoad
+from engines.base import BadReply, Capabilities, EngineError, WorkerInfo, WorkerLoad
 from engines.http import HttpClient
 from engines.http_pool import PoolLimits
 from engines.prometheus import labels_of, samples
@@ -45,19 +44,8 @@ class VllmWorker:
         """`url` may have a path prefix, and may end in `/v1`. Raises: ValueError."""
         headers = [(b"authorization", f"Bearer {api_key}".encode())] if api_key else []
         self.http = HttpClient(url, headers=headers, limits=PoolLimits(connect_s=connect_s), tls=tls)
-
-    def send(
-        self,
-        method: str,
-        target: str,
-        headers: RawHeaders,
-        body: bytes,
-        *,
-        first_byte_s: float,
-        idle_s: float,
-    ) -> Coroutine[Any, Any, Response]:
+        self.send = self.http.send
         """See `Engine.send`."""
-        return self.http.send(method, target, headers, body, first_byte_s=first_byte_s, idle_s=idle_s)
 
     async def probe(self) -> WorkerInfo:
         """See `Engine.probe`. Of a vLLM it asks one generated token. Raises: EngineError."""

@@ -7,7 +7,7 @@ exist.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import orjson
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engines.base import RawHeaders, WorkerInfo
 from gateway.bodies import Bodies, ClientLeft
+from gateway.call import Call
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequest,
@@ -64,48 +65,67 @@ class Front:
         self._models = models
         self._refused = refused
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if scope["type"] != "http":
-            return await _refuse_protocol(scope, send)
-        path: bytes = scope["raw_path"]
-        route = ROUTES.get(path)
-        try:
+        if scope["type"] == "http":
+            route = ROUTES.get(scope["raw_path"])
             if route is not None:
-                await self._serve_call(route, scope, receive, send)
-            elif path == b"/v1/models":
-                await self._serve_models(scope, send)
-            else:
-                await self._serve_control(path, scope, receive, send)
-        except LoomgateError as error:
-            self._refused(route.name if route is not None else "control", error)
-            await send_error(send, error, route.dialect if route is not None else Dialect.OPENAI, [])
-        except ClientLeft:
-            return None
+                return self._serve_call(route, scope, receive, send)
+        return self._serve_other(scope, receive, send)
 
     async def _serve_call(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        call: Call | None = None
+        held_bytes = 0
+        try:
+            headers = self._admissible(route, scope)
+            tenant = self.authenticate(headers)
+            raw = await self.bodies.read(receive, headers)
+            held_bytes = len(raw)
+            call = self.intake.admit(tenant, route, headers, raw)
+            scope["loomgate.on_disconnect"](call.client_left)
+            await self._dispatcher.run(call, headers, send)
+        except LoomgateError as error:
+            await self._fail(route, call, error, send)
+        except HintError as error:
+            refusal = BadRequest(str(error), param=error.field, code="invalid_hint")
+            await self._fail(route, call, refusal, send)
+        except ClientLeft:
+            pass
+        finally:
+            self.bodies.release(held_bytes)
+
+    def _admissible(self, route: Route, scope: Scope) -> RawHeaders:
+        """The headers of a request that may be read on. Raises: MethodNotAllowed, ShuttingDown."""
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{route.target} takes POST only.", "POST")
         if self.draining:
             raise ShuttingDown("The gateway is shutting down; try again.", retry_after_s=1.0)
         headers: RawHeaders = scope["headers"]
-        tenant = self.authenticate(headers)
-        raw = await self.bodies.read(receive, headers)
+        return headers
+
+    async def _fail(self, route: Route, call: Call | None, error: LoomgateError, send: Send) -> None:
+        self._refused(route.name, error)
+        if call is None:
+            await send_error(send, error, route.dialect, [])
+        elif call.first_byte_s is None:
+            await send_error(send, error, route.dialect, workflow_headers(call))
+        else:
+            await send({"type": "http.response.body", "body": broken_event(call, error)})
+
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await _refuse_protocol(scope, send)
+        path: bytes = scope["raw_path"]
         try:
-            call = self.intake.admit(tenant, route, headers, raw)
-            scope["loomgate.on_disconnect"](call.client_left)
-            try:
-                await self._dispatcher.run(call, headers, send)
-            except LoomgateError as error:
-                self._refused(route.name, error)
-                if call.first_byte_s is None:
-                    await send_error(send, error, route.dialect, workflow_headers(call))
-                else:
-                    await send({"type": "http.response.body", "body": broken_event(call, error)})
-        except HintError as error:
-            raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
-        finally:
-            self.bodies.release(len(raw))
+            if path == b"/v1/models":
+                await self._serve_models(scope, send)
+            else:
+                await self._serve_control(path, scope, receive, send)
+        except LoomgateError as error:
+            self._refused("control", error)
+            await send_error(send, error, Dialect.OPENAI, [])
+        except ClientLeft:
+            return None
 
     async def _serve_models(self, scope: Scope, send: Send) -> None:
         if scope["method"] != "GET":

@@ -8,16 +8,25 @@ call. However it ends, the core and `ended` hear of it exactly once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import takewhile
 from typing import Any
 
 from starlette.types import Send
 
-from engines.base import BadReply, Disconnected, EngineError, EngineTimeout, RawHeaders, ReplyTooLarge, Unreachable
+from engines.base import (
+    BadReply,
+    Capabilities,
+    Disconnected,
+    EngineError,
+    EngineTimeout,
+    RawHeaders,
+    ReplyTooLarge,
+    Unreachable,
+)
 from gateway.call import Call, Listener
 from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
-from gateway.fleet import Fleet, Worker
+from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.loop import Loop
 from gateway.relay import AttemptLimits, OpenReply, open_reply, relay_stream, relay_whole
@@ -28,12 +37,14 @@ from gateway.wire.request import upstream_body
 from gateway.wire.routes import Shape
 
 MAX_ATTEMPTS = 3
+_READY, _STREAMING, _DONE = CallState.READY, CallState.STREAMING, Outcome.DONE
+_TEXT_SHAPES = (Shape.CHAT, Shape.COMPLETION)
 _MOVABLE = (Unreachable, Disconnected, BadReply)
 """Failures after which another worker may try: the client has seen nothing."""
 
 
 class Dispatcher:
-    """Runs calls to their end. `started` hears of every attempt, `ended` once of every call."""
+    """Runs calls to their end. `started` hears of each attempt of a session's calls, `ended` once of every call."""
 
     def __init__(
         self,
@@ -79,7 +90,19 @@ class Dispatcher:
         self._live[call.call_id] = call
         call.task = asyncio.current_task()
         try:
-            await self._attempts(call, client, send)
+            if call.session is not None:
+                await self._gate.admit(call)
+            call.to(_READY)
+            dispatch = await self._loop.place(call.ready)
+            while True:
+                try:
+                    reply = await self._open(call, dispatch, client)
+                    break
+                except EngineError as error:
+                    dispatch = await self._place_again(call, dispatch, error)
+                except asyncio.CancelledError as cancelled:
+                    dispatch = await self._place_again(call, dispatch, _evicted(call, dispatch, cancelled))
+            await self._relay(call, dispatch, reply, send)
         except LoomgateError as error:
             call.end(Outcome.REFUSED, error.status, self._loop.clock())
             raise
@@ -91,39 +114,23 @@ class Dispatcher:
             del self._live[call.call_id]
             self._settle(call)
 
-    async def _attempts(self, call: Call, client: RawHeaders, send: Send) -> None:
+    def _open(self, call: Call, dispatch: Dispatch, client: RawHeaders) -> Coroutine[Any, Any, OpenReply]:
+        """Begin an attempt. Raises: Unreachable; what is awaited then, EngineError."""
+        call.begin(dispatch, self._loop.clock())
         if call.session is not None:
-            await self._gate.admit(call)
-        call.to(CallState.READY)
-        dispatch = await self._loop.place(call.ready)
-        while True:
-            call.begin(dispatch, self._loop.clock())
             self._started(call)
-            try:
-                reply = await self._open(call, dispatch, client)
-            except EngineError as error:
-                dispatch = await self._place_again(call, dispatch, error)
-            else:
-                return await self._relay(call, dispatch, reply, send)
-
-    async def _open(self, call: Call, dispatch: Dispatch, client: RawHeaders) -> OpenReply:
         worker = self._fleet.get(dispatch.worker)
         if worker is None:
             raise Unreachable(f"worker {dispatch.worker} was removed")
-        body = upstream_body(call.request, self._ours(call, dispatch, worker), _takes_usage_out(call))
-        headers = worker_headers(client, call.call_id, self.limits.headers)
-        try:
-            return await open_reply(worker.engine, call.request.route.target, headers, body, self.limits)
-        except asyncio.CancelledError:
-            if not call.evicted or call.client_gone or call.expired:
-                raise
-            call.evicted = False
-            _uncancel()
-            raise Disconnected(f"worker {worker.name} left the rotation") from None
+        request, limits = call.request, self.limits
+        ours = self._ours(call, dispatch, worker.info.capabilities) if request.route.generates else {}
+        body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
+        headers = worker_headers(client, call.call_id, limits.headers)
+        return open_reply(worker.engine, request.route.target, headers, body, limits)
 
     async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
         """The next attempt. The call leaves its worker first: one that ejects the worker must not evict itself."""
-        call.to(CallState.READY)
+        call.to(_READY)
         if not isinstance(error, ReplyTooLarge):
             self._fleet.failed(dispatch.worker, error)
         limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
@@ -142,7 +149,7 @@ class Dispatcher:
             self._fleet.failed(dispatch.worker, None, status)
         try:
             if reply.streams:
-                call.to(CallState.STREAMING)
+                call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
                 await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
             else:
@@ -153,7 +160,7 @@ class Dispatcher:
             return
         if status < 500:
             self._fleet.succeeded(dispatch.worker)
-        call.end(Outcome.DONE if status < 400 else Outcome.ENGINE_ERROR, status, self._loop.clock())
+        call.end(_DONE if status < 400 else Outcome.ENGINE_ERROR, status, self._loop.clock())
 
     def _swallows(self, call: Call) -> bool:
         """Whether a cancellation was the call's own (its client left, its time is up) and ends here.
@@ -174,25 +181,21 @@ class Dispatcher:
         return True
 
     def _settle(self, call: Call) -> None:
-        if call.outcome is Outcome.DONE or call.outcome is Outcome.ENGINE_ERROR:
+        if call.outcome is _DONE or call.outcome is Outcome.ENGINE_ERROR:
             self._loop.feed(Finished(call.call_id, call.usage))
         else:
             self._loop.feed(Cancelled(call.call_id))
-        call.end(Outcome.FAILED, 500, self._loop.clock())
+            call.end(Outcome.FAILED, 500, self._loop.clock())
         self._ended(call)
 
-    def _ours(self, call: Call, dispatch: Dispatch, worker: Worker) -> dict[str, Any]:
-        """The body fields the gateway sets, as far as this worker takes them."""
-        takes = worker.info.capabilities
+    def _ours(self, call: Call, dispatch: Dispatch, takes: Capabilities) -> dict[str, Any]:
+        """The body fields the gateway sets, as far as the worker takes them."""
         ours: dict[str, Any] = {}
-        if not call.request.route.generates:
-            return ours
         if takes.priority:
             ours["priority"] = dispatch.priority
-        if takes.session_id and call.request.route.shape in (Shape.CHAT, Shape.COMPLETION):
+        if takes.session_id and call.request.route.shape in _TEXT_SHAPES:
             ours["session_id"] = call.call_id
-        salt = self.salt(call.tenant) if takes.cache_salt else None
-        if salt is not None:
+        if takes.cache_salt and (salt := self.salt(call.tenant)) is not None:
             ours["cache_salt"] = salt
         return ours
 
@@ -200,7 +203,7 @@ class Dispatcher:
 def _takes_usage_out(call: Call) -> bool:
     """Whether usage is asked for on the gateway's own account, so that its event is taken out again."""
     request = call.request
-    return request.stream and request.route.shape in (Shape.CHAT, Shape.COMPLETION) and not request.wants_usage
+    return request.stream and request.route.shape in _TEXT_SHAPES and not request.wants_usage
 
 
 def _fault(worker: str, error: EngineError) -> EngineFault:
@@ -210,6 +213,15 @@ def _fault(worker: str, error: EngineError) -> EngineFault:
         message = f"{error} ([limits] reply_bytes): ask for a stream, which has no such limit, or for less."
         return WorkerFailed(message, code="reply_too_large", should_retry=False)
     return WorkerFailed(f"Worker {worker} failed and no other could take over: {error}")
+
+
+def _evicted(call: Call, dispatch: Dispatch, cancelled: asyncio.CancelledError) -> EngineError:
+    """What a cancelled attempt is to be taken for. Raises: `cancelled` itself if its worker is not why."""
+    if not call.evicted or call.client_gone or call.expired:
+        raise cancelled
+    call.evicted = False
+    _uncancel()
+    return Disconnected(f"worker {dispatch.worker} left the rotation")
 
 
 def _uncancel() -> None:

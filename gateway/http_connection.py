@@ -257,9 +257,7 @@ class Connection(HttpToolsProtocol):
     def _begin(self, cycle: Cycle) -> None:
         self._active = cycle
         self._deadline_s = _NEVER
-        task = self.loop.create_task(cycle.run(self.app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        self.tasks.add(self.loop.create_task(cycle.run(self.app, self.tasks)))
 
     def _after_read(self) -> None:
         """Account for a head that is not complete yet, and for a body that is not."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from uvicorn._types import (
     ASGI3Application,
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
 
 ON_DISCONNECT: Final = "loomgate.on_disconnect"
 """The scope's key for `Callable[[Callable[[], None]], None]`: registers (or replaces) the callback."""
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
-"""What no reply's head may hold, beside line ends that are not ours."""
+_CONTROLS: Final = bytes([*range(9), *range(10, 32), 127])
+"""What no reply's head may hold, but for our two at each line's end."""
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 logger = logging.getLogger(__name__)
 
 
@@ -102,8 +102,11 @@ class Cycle:
         if gone is not None:
             gone()
 
-    async def run(self, app: ASGI3Application) -> None:
-        """Run the application once; whatever it does, the client gets a whole reply or a closed connection."""
+    async def run(self, app: ASGI3Application, tasks: set[asyncio.Task[None]]) -> None:
+        """Run the application once; whatever it does, the client gets a whole reply or a closed connection.
+
+        `tasks` holds the task this runs in, and is rid of it at the end.
+        """
         try:
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
@@ -117,8 +120,8 @@ class Cycle:
                 logger.error("reply_incomplete")
                 await self._fail()
         finally:
-            self._gone = None
-            self._connection = None
+            self._gone = self._connection = None
+            tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self.scope.pop(ON_DISCONNECT, None)  # type: ignore[typeddict-item]
 
     # The application's side
@@ -168,18 +171,17 @@ class Cycle:
             self.keep_alive = False
         for name, value in message.get("headers", ()):
             lowered = name.lower()
-            if lowered == b"content-length":
+            if lowered not in _FRAMING:
+                lines.append(b"%b: %b\r\n" % (name, value))
+            elif lowered == b"content-length":
                 self._owed_bytes = int(value)
                 self._chunked = False
-            elif lowered == b"transfer-encoding":
-                continue
+                lines.append(b"content-length: %b\r\n" % value)
             elif lowered == b"connection":
                 self.keep_alive = self.keep_alive and value.lower() != b"close"
-                continue
-            lines.append(b"%b: %b\r\n" % (name, value))
         self._frame_body(status, lines)
         head = b"".join(lines)
-        if _CONTROL(head) or not head.count(b"\n") == head.count(b"\r") == len(lines):
+        if len(head.translate(None, _CONTROLS)) != len(head) - 2 * len(lines):
             raise RuntimeError("a reply's header holds control characters")
         self.response_started = True
         self._head = head + b"\r\n"
@@ -199,7 +201,7 @@ class Cycle:
 
     def _send_body(self, connection: Connection, message: HTTPResponseBodyEvent) -> None:
         body = message.get("body", b"")
-        last = not message.get("more_body", False)
+        last = not message.get("more_body")
         if self._bodiless:
             self._owed_bytes, body = 0, b""
         elif self._chunked:

@@ -1,13 +1,14 @@
 """Every metric of the gateway, declared here and nowhere else.
 
-What happens per call is counted in plain numbers and turned into Prometheus's forms when a scrape asks: an
-increment costs a tenth of what the client library's own counters cost. What is a state, not a count, is read at
-the scrape (`Reading`). Label values are ours or the operator's, never a client's.
+What happens per call is only noted, in lists, which are folded into counts a thousand at a time or when a scrape
+asks: that costs a thirtieth of what the client library's own counters cost. What is a state, not a count, is read
+at the scrape (`Reading`). Label values are ours or the operator's, never a client's.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ from gateway.states import Outcome
 
 if TYPE_CHECKING:
     from gateway.call import Call
+    from gateway.schedule.events import Dispatch
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -28,6 +30,9 @@ TOKENS: Final = (-8192, -2048, -512, -128, -32, -1, 0, 1, 32, 128, 512, 2048, 81
 MAX_LABEL_SETS: Final = 256
 """Of one counter. Beyond it everything goes to `other`, so that no mistake lets a counter grow without bound."""
 _OTHER: Final = "other"
+FOLD_EVERY: Final = 1024
+"""Ended calls whose numbers are kept one by one at most."""
+_ENGINE_ERROR: Final = Outcome.ENGINE_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,9 @@ class Counter:
     def __init__(self, name: str, text: str, labels: tuple[str, ...]) -> None:
         self._name, self._text, self._labels = name, text, labels
         self._values: dict[tuple[str, ...], float] = {}
+        self._noted: list[tuple[str, ...]] = []
+        self.note: Callable[[tuple[str, ...]], None] = self._noted.append
+        """Count one more, at the next `fold`."""
 
     def add(self, labels: tuple[str, ...], amount: float = 1) -> None:
         """Count `amount` more."""
@@ -88,6 +96,12 @@ class Counter:
         else:
             rest = (_OTHER,) * len(self._labels)
             values[rest] = values.get(rest, 0) + amount
+
+    def fold(self) -> None:
+        """Count what was noted."""
+        for labels, amount in Tally(self._noted).items():
+            self.add(labels, amount)
+        self._noted.clear()
 
     def family(self) -> Metric:
         """Its form at a scrape."""
@@ -104,11 +118,21 @@ class Histogram:
         self._name, self._text, self._bounds = name, text, bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._noted: list[float] = []
+        self.note: Callable[[float], None] = self._noted.append
+        """Count one value, at the next `fold`."""
 
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+    def fold(self) -> None:
+        """Count what was noted."""
+        values = sorted(self._noted)
+        self._noted.clear()
+        self._sum += sum(values)
+        below = 0
+        for bucket, bound in enumerate(self._bounds):
+            up_to = bisect_right(values, bound, below)
+            self._counts[bucket] += up_to - below
+            below = up_to
+        self._counts[-1] += len(values) - below
 
     def family(self) -> Metric:
         """Its form at a scrape."""
@@ -143,6 +167,9 @@ class Metrics(Collector):
         self._cache_error = Histogram(
             "loomgate_cached_tokens_error", "Cached prompt tokens: predicted minus actual.", TOKENS
         )
+        self._histograms = (self._queue_s, self._first_byte_s, self._call_s, self._cache_error)
+        self._prompt_tokens = self._completion_tokens = 0
+        self._unfolded = 0
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -150,15 +177,18 @@ class Metrics(Collector):
     def ended(self, call: Call) -> None:
         """Count a call that has its outcome."""
         outcome = call.outcome or Outcome.FAILED
-        self._calls.add((call.request.route.name, outcome))
-        if outcome is Outcome.ENGINE_ERROR:
+        self._calls.note((call.request.route.name, outcome))
+        if outcome is _ENGINE_ERROR:
             self._errors.add((str(call.status), "engine"))
         if call.notes:
             self._count_notes(call.notes)
         if call.done_s is not None:
-            self._call_s.observe(call.done_s - call.arrived_s)
+            self._call_s.note(call.done_s - call.arrived_s)
         if call.dispatch is not None:
-            self._count_dispatch(call)
+            self._count_dispatch(call, call.dispatch)
+        self._unfolded += 1
+        if self._unfolded >= FOLD_EVERY:
+            self._fold()
 
     def refused(self, route: str, error: LoomgateError) -> None:
         """Count an error of our own. `route` is one of ours."""
@@ -174,9 +204,10 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Everything but the process's own metrics."""
+        self._fold()
         for counter in (self._calls, self._errors, self._retries, self._placements, self._tokens, self._notes):
             yield counter.family()
-        for histogram in (self._queue_s, self._first_byte_s, self._call_s, self._cache_error):
+        for histogram in self._histograms:
             yield histogram.family()
         yield from _state(self._read())
 
@@ -184,22 +215,31 @@ class Metrics(Collector):
         """Nothing at registration: the state cannot be read yet."""
         return ()
 
-    def _count_dispatch(self, call: Call) -> None:
-        dispatch, usage = call.dispatch, call.usage
-        assert dispatch is not None
-        self._queue_s.observe(call.queued_s())
-        self._placements.add((dispatch.why,))
+    def _count_dispatch(self, call: Call, dispatch: Dispatch) -> None:
+        arrived_s, usage = call.arrived_s, call.usage
+        self._queue_s.note((call.dispatched_s or arrived_s) - arrived_s)
+        self._placements.note((dispatch.why,))
         if dispatch.attempt > 1:
             self._retries.add((), dispatch.attempt - 1)
         if call.first_byte_s is not None:
-            self._first_byte_s.observe(call.first_byte_s - call.arrived_s)
+            self._first_byte_s.note(call.first_byte_s - arrived_s)
         if usage is not None:
-            self._tokens.add(("prompt",), usage.prompt_tokens)
-            self._tokens.add(("completion",), usage.completion_tokens)
+            self._prompt_tokens += usage.prompt_tokens
+            self._completion_tokens += usage.completion_tokens
             if usage.cached_tokens is not None:
                 self._tokens.add(("cached",), usage.cached_tokens)
                 self._tokens.add(("cached_predicted",), dispatch.cached_tokens)
-                self._cache_error.observe(dispatch.cached_tokens - usage.cached_tokens)
+                self._cache_error.note(dispatch.cached_tokens - usage.cached_tokens)
+
+    def _fold(self) -> None:
+        self._unfolded = 0
+        for counter in (self._calls, self._placements):
+            counter.fold()
+        for histogram in self._histograms:
+            histogram.fold()
+        self._tokens.add(("prompt",), self._prompt_tokens)
+        self._tokens.add(("completion",), self._completion_tokens)
+        self._prompt_tokens = self._completion_tokens = 0
 
     def _count_notes(self, notes: str) -> None:
         """`notes` is the response header's value; only each note's code, which is ours, becomes a label."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+from msgspec import Struct
 from starlette.types import Send
 
 from engines.base import Engine, EngineError, RawHeaders, Response
@@ -27,8 +29,7 @@ class AttemptLimits:
     """Client headers that travel beside the built-in allow-list."""
 
 
-@dataclass(slots=True)
-class OpenReply:
+class OpenReply(Struct, eq=False):
     """A reply that will go to the client. `body` is all of it, or the first piece of a stream."""
 
     response: Response
@@ -48,8 +49,8 @@ async def open_reply(
     )
     try:
         if is_event_stream(response.headers):
-            return OpenReply(response, await response.read(), streams=True)
-        return OpenReply(response, await response.read_all(limits.reply_bytes), streams=False)
+            return OpenReply(response, await response.read(), True)
+        return OpenReply(response, await response.read_all(limits.reply_bytes), False)
     except BaseException:
         response.abort()
         raise
@@ -57,12 +58,15 @@ async def open_reply(
 
 async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool) -> None:
     """Pass an unstreamed reply on, and note its usage and output."""
-    if reply.response.status == 200:
-        call.usage, output = read_reply(call.request.route.shape, reply.body)
+    response, body = reply.response, reply.body
+    if response.status == 200:
+        call.usage, output = read_reply(call.request.route.shape, body)
         call.output = output if learn else None
-    headers = [*client_headers(reply.response.headers), (b"content-length", b"%d" % len(reply.body))]
-    await _start(call, reply, headers, send)
-    await send({"type": "http.response.body", "body": reply.body})
+    headers = client_headers(response.headers)
+    headers.append((b"content-length", b"%d" % len(body)))
+    headers += workflow_headers(call)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool) -> None:
@@ -73,16 +77,17 @@ async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, ta
     response = reply.response
     tap = UsageTap(take_usage_out)
     said = StreamedOutput() if learn else None
-    await _start(call, reply, client_headers(response.headers), send)
+    headers = client_headers(response.headers) + workflow_headers(call)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
     try:
-        piece = reply.body
+        piece, read = reply.body, response.read
         while piece:
             if said is not None:
                 said.feed(piece)
             out = tap.feed(piece)
             if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
-            piece = await response.read()
+            piece = await read()
     except EngineError as error:
         fault = WorkerFailed(f"The worker failed during the stream: {error}")
         await send({"type": "http.response.body", "body": tap.end() + broken_event(call, fault)})
@@ -102,17 +107,18 @@ def broken_event(call: Call, error: LoomgateError) -> bytes:
     return b"%bdata: %b\n\n" % (name, body)
 
 
-async def _start(call: Call, reply: OpenReply, headers: list[tuple[bytes, bytes]], send: Send) -> None:
-    headers.extend(workflow_headers(call))
-    await send({"type": "http.response.start", "status": reply.response.status, "headers": headers})
+@lru_cache(maxsize=1024)
+def _worker_header(name: str) -> tuple[bytes, bytes]:
+    return b"x-workflow-worker", latin1(name)
 
 
 def workflow_headers(call: Call) -> list[tuple[bytes, bytes]]:
     """What the gateway tells the client of its call, on replies and errors alike."""
     headers = [(b"x-workflow-call", call.call_id.encode())]
     if call.dispatch is not None:
-        headers.append((b"x-workflow-worker", latin1(call.dispatch.worker)))
-        headers.append((b"x-workflow-queue-ms", b"%d" % round(call.queued_s() * 1000)))
+        queued_ms = ((call.dispatched_s or call.arrived_s) - call.arrived_s) * 1000
+        headers.append(_worker_header(call.dispatch.worker))
+        headers.append((b"x-workflow-queue-ms", b"%.0f" % queued_ms))
     if call.session is not None:
         headers.append((b"x-workflow-session", latin1(call.session)))
     if call.understood:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,8 +18,10 @@ from gateway.placements import Placements, PlacementStore
 from gateway.schedule.events import Event, SessionEnded
 from gateway.states import Outcome
 
+_DONE = Outcome.DONE
 RECENT_RECORDS = 4096
-"""Records kept in memory: a later call may show that a lone one began a session, and their owner may ask."""
+"""Records kept in memory, or half as many: a later call may show that a lone one began a session, and their owner
+may ask."""
 
 
 class Counts(Protocol):
@@ -68,26 +69,26 @@ class Resolver:
         self._background = background
         self._feed = feed
         self._counts = counts
-        self._recent: OrderedDict[str, Record] = OrderedDict()
+        self._recent: dict[str, Record] = {}
+        """The younger half of the records; `_older` holds those before them."""
+        self._older: dict[str, Record] = {}
 
     def started(self, call: Call) -> None:
-        """An attempt was dispatched."""
-        if call.session is None:
-            return
+        """An attempt of a session's call was dispatched."""
         self._recorder.watch(call)
         self._placements.claim(call)
         for call_id in call.adopted:
-            record = self._recent.get(call_id)
+            record = self.recent(call_id)
             if record is not None:
                 self._keep(replace(record, session=call.session))
 
     def ended(self, call: Call) -> None:
         """A call has its outcome."""
         self._counts.ended(call)
-        if call.outcome is Outcome.DONE:
+        if call.outcome is _DONE:
             self._learn(call)
         self._keep(call.record())
-        if call.hint.final and call.session is not None:
+        if call.session is not None and call.hint.final:
             self.end_session(call.tenant, call.session)
             self._background.run("end session", self._end_stored(call.tenant, call.session))
 
@@ -102,7 +103,7 @@ class Resolver:
 
     def recent(self, call_id: str) -> Record | None:
         """A call that ended on this replica a short while ago."""
-        return self._recent.get(call_id)
+        return self._recent.get(call_id) or self._older.get(call_id)
 
     def _learn(self, call: Call) -> None:
         usage, ready, hint = call.usage, call.ready, call.hint
@@ -124,8 +125,9 @@ class Resolver:
             )
 
     def _keep(self, record: Record) -> None:
-        self._recent[record.call_id] = record
-        if len(self._recent) > RECENT_RECORDS:
-            self._recent.popitem(last=False)
+        recent = self._recent
+        recent[record.call_id] = record
+        if len(recent) >= RECENT_RECORDS // 2:
+            self._older, self._recent = recent, {}
         if record.session is not None:
             self._recorder.write(record)

@@ -25,7 +25,7 @@ def ended_call(**changes: Any) -> Call:
         done_s=11.0,
         dispatch=Dispatch("c", "w0", attempt=1, why="prefix", priority=0, cached_tokens=64),
         usage=Usage(100, 20, 48),
-        queued_s=lambda: 0.003,
+        dispatched_s=10.003,
     )
     vars(call).update(changes)
     return cast(Call, call)

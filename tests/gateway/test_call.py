@@ -1,0 +1,72 @@
+"""What is remembered of a call: `record` builds by position, so every field is named once here."""
+
+from gateway.call import Call
+from gateway.estimate.tokens import PromptSize
+from gateway.nouns import Edge, ReadyCall, Record, Usage
+from gateway.schedule.events import Dispatch
+from gateway.states import CallState, Outcome
+from gateway.wire.request import Request
+from gateway.wire.routes import ROUTES
+from hints.model import Hint
+
+REQUEST = Request(ROUTES[b"/v1/completions"], b"{}", {}, "m", False, 1, None)
+
+
+def arrived_call() -> Call:
+    return Call(
+        call_id="call-1",
+        tenant="t",
+        request=REQUEST,
+        size=PromptSize(),
+        hint=Hint(name="writer", step="draft", parent="plan", objective="latency"),
+        ready=ReadyCall("call-1", "t", "m", arrived_s=100.0, prompt_tokens=7, output_tokens=3),
+        session="s",
+        inferred=False,
+        edges=(Edge("call-0", "hint"),),
+        adopted=(),
+        understood="",
+        notes="",
+        arrived_s=100.0,
+        arrived_at=1_700_000_000.0,
+    )
+
+
+def test_a_finished_call_becomes_a_record_with_each_value_in_its_place() -> None:
+    call = arrived_call()
+    call.to(CallState.READY)
+    call.begin(Dispatch("call-1", "w0", attempt=2, why="prefix", priority=0, cached_tokens=5), 100.5)
+    call.first_byte_s = 101.0
+    call.usage = Usage(8, 4, 6)
+    call.end(Outcome.DONE, 200, 102.0)
+    assert call.record() == Record(
+        call_id="call-1",
+        tenant="t",
+        session="s",
+        name="writer",
+        step="draft",
+        parent="plan",
+        route="completions",
+        model="m",
+        state=CallState.TERMINAL,
+        outcome=Outcome.DONE,
+        status=200,
+        worker="w0",
+        why="prefix",
+        attempts=2,
+        arrived_at=1_700_000_000.0,
+        queued_s=0.5,
+        first_byte_s=1.0,
+        done_s=2.0,
+        prompt_tokens_estimate=7,
+        usage=Usage(8, 4, 6),
+        cached_tokens_predicted=5,
+        objective="latency",
+        depth=0,
+        edges=(Edge("call-0", "hint"),),
+    )
+
+
+def test_a_call_that_was_never_dispatched_has_no_worker_and_no_times() -> None:
+    record = arrived_call().record()
+    assert (record.worker, record.why, record.attempts, record.cached_tokens_predicted) == (None, None, 0, 0)
+    assert (record.queued_s, record.first_byte_s, record.done_s) == (0.0, None, None)
