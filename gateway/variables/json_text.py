@@ -10,6 +10,8 @@ from gateway.variables.fences import fenced_blocks
 from gateway.variables.values import NoValue, Value
 
 _BRACKET = re.compile(r"[\[{]")
+_MAX_STARTS = 256
+"""Brackets of prose passed over before the document begins."""
 
 
 class _NotJson(ValueError):
@@ -32,8 +34,9 @@ def parse_json(text: str) -> object:
 
 
 def find_json(text: str) -> object:
-    """The text's JSON document: the whole text, else its first fenced block that is JSON, else the first object
-    or list that begins anywhere. Raises: NoValue. Linear in the text.
+    """The JSON document of a text. Raises: NoValue. Linear in the text.
+
+    It is the whole text, else the first fenced block that is JSON, else the first object or list anywhere.
     """
     for candidate in _candidates(text):
         try:
@@ -70,9 +73,14 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _first_container(text: str) -> object:
-    """The search goes on where a candidate turned out to be no JSON, so no text is read twice."""
+    """The search goes on where a candidate turned out to be no JSON, so little is read twice.
+
+    Each of the decoder's errors counts lines from the text's beginning, so there is a bound on them.
+    """
     bracket = _BRACKET.search(text)
-    while bracket is not None:
+    for _ in range(_MAX_STARTS):
+        if bracket is None:
+            break
         try:
             return _DECODER.raw_decode(text, bracket.start())[0]
         except json.JSONDecodeError as error:

@@ -60,7 +60,7 @@ class Path:
             raise NoValue(f"the reply's JSON nests too deep for {self.text}") from None
 
 
-WHOLE = Path("$", (), None, is_list=False)
+WHOLE = Path("$", (), None, is_list=True)
 
 
 def compile_path(text: str) -> Path:

@@ -60,7 +60,7 @@ class Producer:
 
 
 def compile_outputs(outputs: Sequence[Output]) -> tuple[Producer, ...]:
-    """Compile every output. Raises: HintError (field `outputs`), with the corrected line where it can be guessed."""
+    """Compile every output. Raises: HintError (field `outputs`), with the corrected line if there is one."""
     _refuse_shared_names(outputs)
     return tuple(_Compiler(outputs, index).producer() for index in range(len(outputs)))
 
@@ -104,7 +104,7 @@ class _Compiler:
 
     def producer(self) -> Producer:
         output = self.outputs[self.index]
-        said = {key: value for key, value in output.params if value is not False}
+        said: dict[str, str | bool] = {key: value for key, value in output.params if value is not False}
         for key in said:
             if key not in _KEYS:
                 raise self._unknown(key)
@@ -199,7 +199,7 @@ class _Compiler:
 
 def _path_guesses(text: str) -> tuple[str, ...]:
     bare = text.strip()
-    return bare, f"${bare}", f"$.{bare}", f"$.{bare.lstrip('$.')}"
+    return (bare,) if bare.startswith("$") else (f"${bare}", f"$.{bare}")
 
 
 def _is_path(text: str) -> bool:

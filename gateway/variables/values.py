@@ -39,7 +39,7 @@ class Value:
 
 
 class TransformFailed(Exception):
-    """A reply that gives no value for `name`. `reason` is a sentence for people, without any of the reply's text."""
+    """A reply that gives no value for `name`. `reason` is for people and holds nothing of the reply's text."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
