@@ -37,8 +37,9 @@ class StreamedBlocks:
         return []
 
     def reply(self) -> dict[str, Any]:
-        """The message as far as it goes."""
-        return {**self._message, "content": [self._block(index) for index in sorted(self._blocks)]}
+        """The message as far as it goes; like vLLM's unstreamed ones it states no null."""
+        known = {key: value for key, value in self._message.items() if value is not None}
+        return {**known, "content": [self._block(index) for index in sorted(self._blocks)]}
 
     def finished(self) -> bool:
         """Whether the message said why it ended."""

@@ -20,13 +20,14 @@ _CHOICE_NULLS = ("logprobs", "finish_reason", "stop_reason", "token_ids", "route
 _TEXT_CHOICE_NULLS = ("prompt_logprobs", "prompt_token_ids")
 _MESSAGE_NULLS = ("content", "refusal", "annotations", "audio", "function_call", "reasoning")
 _MERGED = frozenset({"content", "reasoning", "reasoning_content", "refusal", "text", "arguments"})
-_CHUNK = "chat.completion.chunk"
+_USAGE_NULLS = ("prompt_tokens_details", "completion_tokens_details")
 
 
 class StreamedChoices:
     """Several choices may come interleaved."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, chat: bool) -> None:
+        self._chat = chat
         self._head: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
 
@@ -48,13 +49,11 @@ class StreamedChoices:
     def reply(self) -> dict[str, Any]:
         """The reply as far as it goes."""
         choices = [self._choices[index] for index in sorted(self._choices)]
-        is_chat = self._head.get("object") == _CHUNK
-        nulls = _REPLY_NULLS + (_CHAT_REPLY_NULLS if is_chat else ())
-        reply = {**dict.fromkeys(nulls), **self._head, "choices": [choice.whole(is_chat) for choice in choices]}
-        if is_chat:
-            reply["object"] = "chat.completion"
+        nulls = _REPLY_NULLS + (_CHAT_REPLY_NULLS if self._chat else ())
+        reply = {**dict.fromkeys(nulls), **self._head, "choices": [choice.whole(self._chat) for choice in choices]}
+        reply["object"] = "chat.completion" if self._chat else "text_completion"
         if isinstance(reply["usage"], dict):
-            reply["usage"] = {"prompt_tokens_details": None, **reply["usage"]}
+            reply["usage"] = {**dict.fromkeys(_USAGE_NULLS), **reply["usage"]}
         return reply
 
     def finished(self) -> bool:
@@ -92,11 +91,11 @@ class _Choice:
         _merge(known, {key: value for key, value in call.items() if key not in ("index", "function")})
         _merge(known.setdefault("function", {}), function if isinstance(function, dict) else {})
 
-    def whole(self, is_chat: bool) -> dict[str, Any]:
+    def whole(self, chat: bool) -> dict[str, Any]:
         """The choice as an unstreamed reply has it."""
-        nulls = dict.fromkeys(_CHOICE_NULLS if is_chat else _CHOICE_NULLS + _TEXT_CHOICE_NULLS)
+        nulls = dict.fromkeys(_CHOICE_NULLS if chat else _CHOICE_NULLS + _TEXT_CHOICE_NULLS)
         choice = {**nulls, **_joined(self.fields)}
-        if is_chat:
+        if chat:
             choice["message"] = self._whole_message()
         return choice
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from gateway.variables.reply_text import read_reply
@@ -64,7 +66,7 @@ class StreamedReply:
 
     def __init__(self, shape: Shape) -> None:
         """`shape` is the route's. Raises: KeyError for a shape that does not stream."""
-        self._assembler: Assembler = _ASSEMBLERS[shape]()
+        self._assembler = _ASSEMBLERS[shape]()
         self._rest = bytearray()
         self.error: dict[str, Any] | None = None
         """The error that the engine sent inside of the stream."""
@@ -111,9 +113,9 @@ class StreamedReply:
         return self._assembler.add(message)
 
 
-_ASSEMBLERS: dict[Shape, type[StreamedResponse | StreamedChoices | StreamedBlocks]] = {
-    Shape.CHAT: StreamedChoices,
-    Shape.COMPLETION: StreamedChoices,
+_ASSEMBLERS: dict[Shape, Callable[[], Assembler]] = {
+    Shape.CHAT: partial(StreamedChoices, chat=True),
+    Shape.COMPLETION: partial(StreamedChoices, chat=False),
     Shape.MESSAGES: StreamedBlocks,
     Shape.RESPONSES: StreamedResponse,
 }

@@ -44,7 +44,7 @@ def chat_reply(*choices: dict[str, Any]) -> dict[str, Any]:
         "created": 7,
         "model": "m",
         "choices": list(choices),
-        "usage": {**USAGE, "prompt_tokens_details": None},
+        "usage": {**USAGE, "prompt_tokens_details": None, "completion_tokens_details": None},
     }
 
 
