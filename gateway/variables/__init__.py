@@ -1,0 +1,1 @@
+"""Semantic variables: their values put into prompts, and cut from replies. Pure."""
