@@ -1,7 +1,7 @@
 """The Lua scripts of variables: one atomic step each, as typed functions over the keys of one session.
 
-Each is the preamble, `variables.lua` and its own file. Replies are lists whose first item says how it went; what the
-rest means stands above each script.
+Each is the preamble, `variables.lua` and its own file. Replies are lists whose first item says how it went; what
+the rest means stands above each script.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from gateway.errors import BadRequest, StoreUnavailable, TooLarge
 from gateway.store.keys import Bounds, variable_keys
 from gateway.store.open import Store
-from gateway.store.variables import (
+from gateway.store.variable import (
     CANCELLED,
     Cause,
     Committed,
@@ -15,16 +15,16 @@ from gateway.store.variables import (
     Declared,
     Failed,
     Fenced,
-    Limits,
     Link,
     Refusal,
     Refused,
     State,
     StoredValue,
     Taken,
-    Variables,
     list_of,
 )
+from gateway.store.variable_scripts import Limits
+from gateway.store.variables import Variables
 
 HERE = ("acme", "s1")
 BROKEN = Cause((Link("plan", "c1", "the engine answered 500"),))

@@ -28,7 +28,7 @@ if known and (known.reads ~= ARGV[12] or known.outputs ~= ARGV[13]) then
   return refused('changed')
 end
 
-local fresh, added = {}, 0
+local fresh, ahead, added = {}, {}, 0
 for _, name in ipairs(outputs) do
   local first = name .. '.0'
   local row, of = holder_of(name), name
@@ -37,6 +37,9 @@ for _, name in ipairs(outputs) do
   end
   if row and row.call ~= id then
     return taken(row, of)
+  end
+  if not row or row.state == DECLARED then
+    ahead[name] = is_list[name] or false
   end
   if not row then
     fresh[#fresh + 1] = name
@@ -146,10 +149,7 @@ end
 local function pending_of(call)
   local pending = {}
   if call == id then
-    for _, name in ipairs(fresh) do
-      pending[name] = is_list[name] or false
-    end
-    return pending
+    return ahead
   end
   for _, name in ipairs(split(call_of(call).outputs)) do
     visits = visits + 1
