@@ -36,6 +36,8 @@ class Limits:
     visits: int = 20_000
     """Steps along the graph that one declaration may cost."""
     value_bytes: int = 4 * 1024 * 1024
+    batch_bytes: int = 64 * 1024 * 1024
+    """Of all values that one commit writes or one read returns."""
     cause_bytes: int = 2048
 
 
@@ -117,9 +119,9 @@ async def put(session: Session, name: str, kind: str, truncated: bool, text: byt
     return _texts(await session.run(PUT, name, kind, int(truncated), text, limits.variables))
 
 
-async def read(session: Session, names: Sequence[str], *, with_values: bool) -> list[Row]:
-    """Read where variables stand, in the order of their names."""
-    return cast("list[Row]", await session.run(READ, int(with_values), *names))
+async def read(session: Session, names: Sequence[str], *, value_bytes: int) -> list[Row]:
+    """Read where variables stand, in the order of their names, and values of so many bytes altogether."""
+    return cast("list[Row]", await session.run(READ, value_bytes, *names))
 
 
 async def cancel(session: Session, reason: str) -> list[str]:

@@ -99,12 +99,14 @@ class Variables:
         """Give variables their values: all or none, each once; the same values again change nothing.
 
         Every name is an output of the call, or an item of one (`files.0`) that has no value yet.
-        Raises: TooLarge naming a value over the limit.
+        Raises: TooLarge naming a value over the limit, or for all of them over theirs.
         """
         if not values:
             raise ValueError("a commit needs a value")
         self._check_names(values)
         stored = [(name, value.kind, value.truncated, self._text(name, value)) for name, value in values.items()]
+        if sum(len(text) for *_, text in stored) > self.limits.batch_bytes:
+            raise TooLarge(f"the values of one call are over the limit of {self.limits.batch_bytes} bytes together")
         reply = await scripts.commit(self._session(tenant, session), call_id, epoch, stored, limits=self.limits)
         if reply[0] == "committed":
             return Committed(float(reply[1]))
@@ -128,11 +130,15 @@ class Variables:
     async def read(
         self, tenant: str, session: str, names: Sequence[str], *, with_values: bool = False
     ) -> dict[str, Variable]:
-        """Where variables stand, all at one moment; their values only if asked for."""
+        """Where variables stand, all at one moment; their values only if asked for.
+
+        Values over `limits.batch_bytes` altogether are left out, the later names first: read those by themselves.
+        """
         if not names:
             return {}
         self._check_names(names)
-        rows = await scripts.read(self._session(tenant, session), names, with_values=with_values)
+        value_bytes = self.limits.batch_bytes if with_values else 0
+        rows = await scripts.read(self._session(tenant, session), names, value_bytes=value_bytes)
         return {name: variable_of(name, row) for name, row in zip(names, rows, strict=True)}
 
     async def cancel_session(self, tenant: str, session: str) -> list[str]:

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import BadRequest, StoreUnavailable, TooLarge
 from gateway.store.keys import Bounds, variable_keys
-from gateway.store.open import Store
+from gateway.store.open import Store, open_store
 from gateway.store.variable import (
     CANCELLED,
     Cause,
@@ -409,3 +409,41 @@ async def test_large_values_and_many_names(variables: Variables) -> None:
     read = await variables.read(*HERE, ["files", *names], with_values=True)
     assert all(variable.state is State.VALUE for variable in read.values())
     assert read["files"].bytes == 4_000_000
+
+
+async def test_values_of_one_batch_are_bounded_together(store: Store) -> None:
+    variables = Variables(store, limits=Limits(batch_bytes=10))
+    await variables.declare(*HERE, call("c1", "", "a b c"))
+    with pytest.raises(TooLarge, match="together"):
+        await variables.commit(*HERE, "c1", 1, {"a": text("x" * 6), "b": text("x" * 6)})
+    for name in "abc":
+        await variables.commit(*HERE, "c1", 1, {name: text("x" * 5)})
+    read = await variables.read(*HERE, ["a", "b", "c"], with_values=True)
+    assert [(v.state, v.value is None, v.bytes) for v in read.values()] == [
+        (State.VALUE, False, 5),
+        (State.VALUE, False, 5),
+        (State.VALUE, True, 5),
+    ]
+
+
+async def test_a_frozen_server_delays_nobody_over_the_deadline(own_server, tmp_path) -> None:
+    store = await open_store(own_server.url, data_dir=tmp_path, deadline_s=0.1)
+    variables = Variables(store)
+    own_server.freeze()
+    try:
+        attempts = (
+            variables.declare(*HERE, call("c1", "a", "plan")),
+            variables.take_over(*HERE, "c1"),
+            variables.commit(*HERE, "c1", 1, {"plan": text("x")}),
+            variables.fail(*HERE, "c1", 1, BROKEN),
+            variables.put(*HERE, "plan", text("x")),
+            variables.read(*HERE, ["plan"]),
+            variables.cancel_session(*HERE),
+        )
+        began_s = time.monotonic()
+        answers = await asyncio.gather(*attempts, return_exceptions=True)
+        assert time.monotonic() - began_s < 1.0
+        assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+    finally:
+        own_server.thaw()
+        await store.close()
