@@ -151,11 +151,12 @@ local function pending_of(call)
   if call == id then
     return ahead
   end
+  local head = DECLARED .. '\n' .. call .. '\n'
   for _, name in ipairs(split(call_of(call).outputs)) do
     visits = visits + 1
-    local row = row_of(name)
-    if row and row.call == call and row.state == DECLARED then
-      pending[name] = row.list
+    local text = redis.call('HGET', vars, name)
+    if text and string.sub(text, 1, #head) == head then
+      pending[name] = string.match(text, '^.-\n.-\n([01])', #head + 1) == '1'
     end
   end
   return pending
@@ -227,8 +228,13 @@ end
 for _, name in ipairs(reads) do
   redis.call('ZADD', readers, 0, name .. '\n' .. id)
 end
+local pairs_of_depths = {}
 for call, value in pairs(raised) do
-  redis.call('HSET', depths, call, value)
+  pairs_of_depths[#pairs_of_depths + 1] = call
+  pairs_of_depths[#pairs_of_depths + 1] = value
+end
+for from = 1, #pairs_of_depths, 1000 do
+  redis.call('HSET', depths, unpack(pairs_of_depths, from, math.min(from + 999, #pairs_of_depths)))
 end
 set_call(id, epoch, at, step, ARGV[12], ARGV[13])
 finish(fresh)
