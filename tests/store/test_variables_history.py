@@ -141,7 +141,7 @@ class Replica:
         self._made = count()
 
     async def act(self, action: tuple, known: dict[str, tuple[tuple[str, ...], int]]) -> None:
-        """`known` is what has leaked to all: call -> its outputs and newest epoch; half the writes use an older one."""
+        """`known` is what has leaked to all: call -> outputs, newest epoch; half the writes use an older one."""
         kind, pick, lost = action
         if kind == "read":
             await self._record("read", self._variables.read(*self._here, NAMES, with_values=True))
