@@ -8,6 +8,12 @@
 | `lg:1:{tenant/session}:open` | zset | `name\\ncall id` of unfinished calls by arrival | session |
 | `lg:1:{tenant/session}:done` | zset | steps and variables of finished calls by arrival | session |
 | `lg:1:{tenant/session}:place` | string | `schema\\|worker` | placement |
+| `lg:1:{tenant/session}:vars` | hash | variable -> where it stands, by line; `%v` -> schema of all five | session |
+| `lg:1:{tenant/session}:values` | hash | variable -> its value as text | session |
+| `lg:1:{tenant/session}:calls` | hash | call id -> epoch and what it reads and produces, by line | session |
+| `lg:1:{tenant/session}:readers` | zset | `variable\\ncall id` of calls that read or follow it | session |
+| `lg:1:{tenant/session}:depths` | hash | call id -> its place in a chain of producers, at most | session |
+| `lg:1:{tenant/session}:changed` | channel | names of variables that changed, by line | - |
 | `lg:1:{tenant}:sessions` | zset | session by last touch | session |
 | `lg:1:{:fleet}:lease:worker` | hash | replica -> `schema expires_ms demand share` | lease |
 
@@ -60,11 +66,30 @@ class SessionKeys:
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class VariableKeys:
+    """The keys of one session's variables, in the slot of the session, and the channel of their changes."""
+
+    variables: str
+    values: str
+    calls: str
+    readers: str
+    depths: str
+    channel: str
+
+
 @lru_cache(maxsize=4096)
 def session_keys(tenant: str, session: str) -> SessionKeys:
     """The keys of one tenant's session."""
-    tag = f"{PREFIX}{{{_encoded(tenant)}/{_encoded(session)}}}"
+    tag = _session_tag(tenant, session)
     return SessionKeys(f"{tag}:meta", f"{tag}:nodes", f"{tag}:order", f"{tag}:open", f"{tag}:done", f"{tag}:place")
+
+
+@lru_cache(maxsize=4096)
+def variable_keys(tenant: str, session: str) -> VariableKeys:
+    """The keys of the variables of one tenant's session."""
+    tag = _session_tag(tenant, session)
+    return VariableKeys(*(f"{tag}:{part}" for part in ("vars", "values", "calls", "readers", "depths", "changed")))
 
 
 def index_key(tenant: str) -> str:
@@ -75,6 +100,10 @@ def index_key(tenant: str) -> str:
 def lease_key(worker: str) -> str:
     """The key of the shares of one worker; all workers' keys lie in one slot."""
     return f"{PREFIX}{{:fleet}}:lease:{_encoded(worker)}"
+
+
+def _session_tag(tenant: str, session: str) -> str:
+    return f"{PREFIX}{{{_encoded(tenant)}/{_encoded(session)}}}"
 
 
 def _encoded(name: str) -> str:

@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.store.client import Link
+from gateway.store.dial import Dial
 from gateway.store.direct import Command
 
 
@@ -39,6 +40,15 @@ class MemoryLink:
         await self._client.aclose()
 
 
-def memory_link() -> Link:
-    """A new, empty store."""
-    return MemoryLink(FakeAsyncRedis(server=FakeServer(), protocol=2, retry=Retry(NoBackoff(), 0)))
+def memory_link() -> tuple[Link, Dial]:
+    """A new, empty store, and a dial to it."""
+    server = FakeServer()
+
+    async def dial() -> FakeAsyncRedis:
+        return _client(server)
+
+    return MemoryLink(_client(server)), dial
+
+
+def _client(server: FakeServer) -> FakeAsyncRedis:
+    return FakeAsyncRedis(server=server, protocol=2, retry=Retry(NoBackoff(), 0))

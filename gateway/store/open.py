@@ -9,6 +9,7 @@ from pathlib import Path
 from redis.exceptions import ResponseError
 
 from gateway.store.client import Link, UrlLink
+from gateway.store.dial import Dial, UrlDial
 from gateway.store.durability import NEEDED, UNPROVABLE, VOLATILE, why_not_durable
 from gateway.store.pipeline import Counters, Pipeline
 from gateway.store.server import PrivateServer
@@ -36,10 +37,18 @@ class Store:
     """The one store: runs scripts, knows how it is, and owns its connections and its private server."""
 
     def __init__(
-        self, mode: str, name: str, link: Link, *, deadline_s: float, server: PrivateServer | None = None
+        self,
+        mode: str,
+        name: str,
+        link: Link,
+        *,
+        dial: Dial,
+        deadline_s: float,
+        server: PrivateServer | None = None,
     ) -> None:
-        """`name` is what errors and logs call it: no secrets."""
+        """`name` is what errors and logs call it: no secrets. `dial` makes a connection for pub/sub."""
         self.mode = mode
+        self.dial = dial
         self.name = name
         self.server = server
         self._link = link
@@ -110,12 +119,16 @@ async def _private(data_dir: Path, deadline_s: float) -> Store:
     server = PrivateServer(data_dir)
     await server.start()
     link = UrlLink(server.url, connect_s=deadline_s)
-    return Store("private", "private redis-server", link, deadline_s=deadline_s, server=server)
+    dial = UrlDial(server.url, connect_s=deadline_s)
+    return Store("private", "private redis-server", link, dial=dial, deadline_s=deadline_s, server=server)
 
 
 def _at(url: str, deadline_s: float) -> Store:
     if url.startswith("memory:"):
         from gateway.store.memory import memory_link  # noqa: PLC0415 - slow to import, seldom needed
 
-        return Store("memory", "memory", memory_link(), deadline_s=deadline_s)
-    return Store("redis", without_secrets(url), UrlLink(url, connect_s=deadline_s), deadline_s=deadline_s)
+        link, memory_dial = memory_link()
+        return Store("memory", "memory", link, dial=memory_dial, deadline_s=deadline_s)
+    dial = UrlDial(url, connect_s=deadline_s)
+    link = UrlLink(url, connect_s=deadline_s)
+    return Store("redis", without_secrets(url), link, dial=dial, deadline_s=deadline_s)

@@ -127,7 +127,12 @@ async def store(raw: Redis, request: pytest.FixtureRequest, tmp_path: Path) -> A
     """A store on that server."""
     kind = request.node.callspec.params["raw"]
     if kind == "memory":
-        opened = Store("memory", "memory", MemoryLink(raw), deadline_s=2.0)
+        fake = raw.connection_pool.connection_kwargs["server"]
+
+        async def dial() -> Redis:
+            return FakeAsyncRedis(server=fake, protocol=2)
+
+        opened = Store("memory", "memory", MemoryLink(raw), dial=dial, deadline_s=2.0)
         await opened.start()
     else:
         name = {"single": "server", "cluster": "cluster"}[kind]

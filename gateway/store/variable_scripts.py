@@ -1,0 +1,133 @@
+"""The Lua scripts of variables: one atomic step each, as typed functions over the keys of one session.
+
+Each is the preamble, `variables.lua` and its own file. Replies are lists whose first item says how it went; what
+the rest means stands above each script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TypeAlias, cast
+
+from gateway.store.keys import SCHEMA, VariableKeys
+from gateway.store.scripts import Arg, Reply, Runner, Script
+
+Row: TypeAlias = "list[bytes | None]"
+"""A variable's row, its list's row, its value."""
+
+_SEPARATOR = "\t"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session's variables may take. Every script's work is bounded by these."""
+
+    variables: int = 10_000
+    calls: int = 10_000
+    readers: int = 100_000
+    """Pairs of a call and a variable that it reads or follows."""
+    names_per_call: int = 1_000
+    """Of its inputs and what it follows, of its outputs, and of what one commit or read names."""
+    depth: int = 256
+    """Unfinished calls that wait for each other in a row."""
+    visits: int = 20_000
+    """Steps along the graph that one declaration may cost."""
+    value_bytes: int = 4 * 1024 * 1024
+    batch_bytes: int = 64 * 1024 * 1024
+    """Of all values that one commit writes or one read returns."""
+    cause_bytes: int = 2048
+
+
+def _load(name: str) -> Script:
+    folder = resources.files("gateway.store") / "lua"
+    source = b"".join((folder / f"{part}.lua").read_bytes() for part in ("preamble", "variables", name))
+    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+
+
+DECLARE = _load("declare_call")
+TAKE_OVER = _load("take_over_call")
+COMMIT = _load("commit_values")
+FAIL = _load("fail_call")
+PUT = _load("put_value")
+READ = _load("read_variables")
+CANCEL = _load("cancel_variables")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where the scripts run: one session's keys and how long they live."""
+
+    store: Runner
+    keys: VariableKeys
+    ttl_s: int
+
+    async def run(self, script: Script, *args: Arg) -> Reply:
+        """Run one script. Raises: StoreUnavailable."""
+        keys = self.keys
+        return await self.store.run(
+            script,
+            (keys.variables, keys.values, keys.calls, keys.readers, keys.depths),
+            (SCHEMA, self.ttl_s, keys.channel, *args),
+        )
+
+
+async def declare(
+    session: Session,
+    call_id: str,
+    step: str,
+    at: float,
+    *,
+    reads: Iterable[str],
+    outputs: Iterable[str],
+    lists: Iterable[str],
+    limits: Limits,
+) -> list[str]:
+    """Declare a call."""
+    bounds = (limits.variables, limits.calls, limits.readers, limits.depth, limits.visits)
+    names = (_SEPARATOR.join(part) for part in (reads, outputs, lists))
+    return _texts(await session.run(DECLARE, call_id, step, at, *bounds, *names))
+
+
+async def take_over(session: Session, call_id: str) -> int | None:
+    """Raise a call's epoch; None if nobody declared it."""
+    reply = await session.run(TAKE_OVER, call_id)
+    return None if reply is None else int(cast(bytes, reply))
+
+
+async def commit(
+    session: Session, call_id: str, epoch: int, values: Iterable[tuple[str, str, bool, bytes]], *, limits: Limits
+) -> list[str]:
+    """Commit values as (name, kind, truncated, text)."""
+    args: list[Arg] = [call_id, epoch, limits.variables]
+    for name, kind, truncated, text in values:
+        args += (name, kind, int(truncated), text)
+    return _texts(await session.run(COMMIT, *args))
+
+
+async def fail(session: Session, call_id: str, epoch: int, cause: str) -> tuple[str, int, list[str]]:
+    """Fail what a call has not committed: how it went, and what `fail_call.lua` says of it."""
+    kind, *rest = cast("list[bytes | int]", await session.run(FAIL, call_id, epoch, cause))
+    consumers = rest.pop(0) if kind == b"failed" else 0
+    return cast(bytes, kind).decode(), cast(int, consumers), _texts(cast(Reply, rest))
+
+
+async def put(session: Session, name: str, kind: str, truncated: bool, text: bytes, *, limits: Limits) -> list[str]:
+    """Set a variable from outside."""
+    return _texts(await session.run(PUT, name, kind, int(truncated), text, limits.variables))
+
+
+async def read(session: Session, names: Sequence[str], *, value_bytes: int) -> list[Row]:
+    """Read where variables stand, in the order of their names, and values of so many bytes altogether."""
+    return cast("list[Row]", await session.run(READ, value_bytes, *names))
+
+
+async def cancel(session: Session, reason: str) -> list[str]:
+    """Fail all that is declared and has no value; the producers' ids."""
+    return _texts(await session.run(CANCEL, reason))
+
+
+def _texts(reply: Reply) -> list[str]:
+    return [item.decode() for item in cast("list[bytes]", reply)]
