@@ -61,7 +61,7 @@ def test_a_new_label_is_deduced_anew() -> None:
 
 def test_a_call_that_feeds_two_groups_belongs_to_the_one_that_unblocks_a_consumer_soonest() -> None:
     edges = [("a", "small"), ("b", "small"), ("a", "large"), ("b", "large"), ("c", "large")]
-    standing = deduce({name: None for name in ("a", "b", "c", "small", "large")}, edges)
+    standing = deduce(dict.fromkeys(("a", "b", "c", "small", "large")), edges)
 
     assert standing["a"].group == "small"
     assert standing["c"] == Standing(None, 1, "large", 3)
