@@ -1,8 +1,8 @@
 """What each call of a program is run for, deduced from the labels of its final outputs backwards. Pure; O(V + E).
 
 Parrot (Lin et al., OSDI 2024, section 5.2): a caller labels what it wants of the last calls only. What feeds a
-latency output directly and in series is wanted early; parallel calls of one stage that one consumer waits for form a
-task group, which is worth as much as its last member; what only throughput outputs need is throughput work.
+latency output directly and in series is wanted early; parallel calls of one stage that one consumer waits for form
+a task group, which is worth as much as its last member; what only throughput outputs need is throughput work.
 """
 
 from __future__ import annotations
