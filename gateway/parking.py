@@ -1,0 +1,257 @@
+"""Calls that wait for variables of their session: each wakes when all it waits for is there, or one never will be.
+
+One watcher per session that somebody waits in. It reads what is awaited once per change, however many wait for it.
+A change is told by this replica's own commits or by pub/sub, mere wake-ups both, or it is found by looking again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from gateway.errors import DependencyFailed, QueueFull, StoreUnavailable
+from gateway.store.variables import Cause, State, StoredValue, Variable
+
+LOOK_AGAIN_S = 1.0
+READ_AT_ONCE = 500
+READ_BYTES_AT_ONCE = 8 << 20
+"""Of values in one read: each blocks the store for a moment."""
+_OPEN = (State.UNKNOWN, State.DECLARED)
+
+
+class UpstreamFailed(DependencyFailed):
+    """A variable that a call waits for will never have a value. `cause` is what is known of the reason."""
+
+    def __init__(self, message: str, name: str, cause: Cause, code: str | None = None) -> None:
+        super().__init__(message, param=name, code=code)
+        self.cause = cause
+
+
+class VariableStore(Protocol):
+    """Where variables stand. Raises: StoreUnavailable."""
+
+    async def read(
+        self, tenant: str, session: str, names: Sequence[str], *, with_values: bool = False
+    ) -> dict[str, Variable]:
+        """The named variables as they stand now."""
+
+
+class WakeUps(Protocol):
+    """Tells of changes in the sessions subscribed to."""
+
+    async def subscribe(self, tenant: str, session: str) -> None:
+        """From now on changes of this session are told."""
+
+    async def unsubscribe(self, tenant: str, session: str) -> None:
+        """No more."""
+
+
+FinishedSteps = Callable[[str, str, tuple[str, ...]], Awaitable[dict[str, bool]]]
+"""(tenant, session, names) to which of these steps have ended. Raises: StoreUnavailable."""
+
+
+class _Waiter:
+    """One call: what it still misses, and what it got."""
+
+    __slots__ = ("done", "missing", "values", "wanted")
+
+    def __init__(self, wanted: Sequence[str], after: Sequence[str]) -> None:
+        self.wanted = frozenset(wanted)
+        self.missing = {*wanted, *after}
+        self.values: dict[str, StoredValue] = {}
+        self.done: asyncio.Future[dict[str, StoredValue]] = asyncio.get_running_loop().create_future()
+
+    def got(self, name: str, value: StoredValue | None) -> None:
+        """This one is there."""
+        self.missing.discard(name)
+        if value is not None and name in self.wanted:
+            self.values[name] = value
+        if not self.missing and not self.done.done():
+            self.done.set_result(self.values)
+
+    def fail(self, error: UpstreamFailed) -> None:
+        """This one will never be."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class _Watch:
+    """One session: who waits for which name."""
+
+    __slots__ = ("changed", "steps", "task", "waiters")
+
+    def __init__(self) -> None:
+        self.waiters: defaultdict[str, set[_Waiter]] = defaultdict(set)
+        self.steps: Counter[str] = Counter()
+        """Names that may be a step's as well as a variable's, and how many wait for each."""
+        self.changed = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def add(self, waiter: _Waiter, after: Iterable[str]) -> None:
+        for name in waiter.missing:
+            self.waiters[name].add(waiter)
+        self.steps.update(after)
+        self.changed.set()
+
+    def remove(self, waiter: _Waiter, after: Iterable[str]) -> None:
+        for name in waiter.missing:
+            waiting = self.waiters.get(name)
+            if waiting is not None:
+                waiting.discard(waiter)
+                if not waiting:
+                    del self.waiters[name]
+        self.steps.subtract(after)
+
+    def settle(self, name: str, value: StoredValue | None) -> None:
+        for waiter in self.waiters.pop(name, ()):
+            waiter.got(name, value)
+
+    def fail(self, name: str, error: UpstreamFailed) -> None:
+        for waiter in self.waiters.pop(name, ()):
+            waiter.fail(error)
+
+
+class Parking:
+    """All waiting calls of this replica. Bounded per tenant; `parked` counts them."""
+
+    def __init__(
+        self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps, *, limit_per_tenant: int = 10_000
+    ) -> None:
+        self.limit_per_tenant = limit_per_tenant
+        self._variables = variables
+        self._wakeups = wakeups
+        self._finished = finished
+        self._watches: dict[tuple[str, str], _Watch] = {}
+        self._parked: Counter[str] = Counter()
+
+    @property
+    def parked(self) -> int:
+        """Calls waiting now."""
+        return self._parked.total()
+
+    def awaits(self, tenant: str, session: str, names: Iterable[str]) -> bool:
+        """Whether a call of this replica waits for one of these variables."""
+        watch = self._watches.get((tenant, session))
+        return watch is not None and any(name in watch.waiters for name in names)
+
+    def changed(self, tenant: str, session: str, names: Iterable[str] = ()) -> None:
+        """Something happened to these variables, or to some of the session: look."""
+        watch = self._watches.get((tenant, session))
+        if watch is not None:
+            watch.changed.set()
+
+    async def wait(
+        self, tenant: str, session: str, names: Sequence[str], after: Sequence[str], *, within_s: float
+    ) -> Mapping[str, StoredValue]:
+        """The values of `names`, once all have one and each of `after` has ended or has a value.
+
+        Raises: UpstreamFailed (one never will, or not within the time), QueueFull.
+        """
+        if self._parked[tenant] >= self.limit_per_tenant:
+            raise QueueFull(
+                "Too many calls of this tenant wait for variables.", code="too_many_parked", retry_after_s=5.0
+            )
+        waiter = _Waiter(names, after)
+        watch = self._watch(tenant, session)
+        self._parked[tenant] += 1
+        watch.add(waiter, after)
+        try:
+            async with asyncio.timeout(within_s):
+                return await waiter.done
+        except TimeoutError:
+            raise await self._late(tenant, session, sorted(waiter.missing), within_s) from None
+        finally:
+            watch.remove(waiter, after)
+            self._parked[tenant] -= 1
+            if not self._parked[tenant]:
+                del self._parked[tenant]
+            if not watch.waiters:
+                watch.changed.set()
+
+    def _watch(self, tenant: str, session: str) -> _Watch:
+        watch = self._watches.get((tenant, session))
+        if watch is None:
+            watch = self._watches[tenant, session] = _Watch()
+            watch.task = asyncio.create_task(self._run(tenant, session, watch), name=f"variables of {session}")
+        return watch
+
+    async def _run(self, tenant: str, session: str, watch: _Watch) -> None:
+        """Look until nobody waits any more. The first look comes before the subscription stands: it may be all."""
+        subscribed = False
+        try:
+            while watch.waiters:
+                watch.changed.clear()
+                with contextlib.suppress(StoreUnavailable):
+                    await self._look(tenant, session, watch)
+                    if watch.waiters and not subscribed:
+                        subscribed = True
+                        await self._wakeups.subscribe(tenant, session)
+                        continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await watch.changed.wait()
+        finally:
+            self._watches.pop((tenant, session), None)
+            if subscribed:
+                await self._wakeups.unsubscribe(tenant, session)
+
+    async def _look(self, tenant: str, session: str, watch: _Watch) -> None:
+        names = list(watch.waiters)
+        for start in range(0, len(names), READ_AT_ONCE):
+            part = names[start : start + READ_AT_ONCE]
+            found = await self._variables.read(tenant, session, part)
+            for batch in _batches(found.values()):
+                found |= await self._variables.read(tenant, session, batch, with_values=True)
+            for name, variable in found.items():
+                self._apply(watch, name, variable)
+        steps = tuple(name for name in watch.waiters if watch.steps[name] > 0)
+        if steps:
+            for name, ended in (await self._finished(tenant, session, steps)).items():
+                if ended:
+                    watch.settle(name, None)
+
+    def _apply(self, watch: _Watch, name: str, variable: Variable) -> None:
+        if variable.state is State.VALUE:
+            watch.settle(name, variable.value)
+        elif variable.state not in _OPEN:
+            watch.fail(name, failure(variable))
+
+    async def _late(self, tenant: str, session: str, missing: list[str], within_s: float) -> UpstreamFailed:
+        found: Mapping[str, Variable] = {}
+        with contextlib.suppress(StoreUnavailable):
+            found = await self._variables.read(tenant, session, missing[:READ_AT_ONCE])
+        known = [name for name in missing if name in found and found[name].state is State.DECLARED]
+        name = next((name for name in missing if name not in known), missing[0] if missing else "")
+        if name in known:
+            what = f"{name} has no value after {within_s:g} s; call {found[name].call_id} is to produce it."
+        else:
+            what = f"Nobody declared {name} within {within_s:g} s: a call must list it in x-workflow-outputs."
+        return UpstreamFailed(what, name, Cause(()), code="input_timeout")
+
+
+def _batches(variables: Iterable[Variable]) -> list[list[str]]:
+    """Names of those that have a value, in batches of bounded size."""
+    batches: list[list[str]] = []
+    room = 0
+    for variable in variables:
+        if variable.state is not State.VALUE:
+            continue
+        if variable.bytes > room:
+            batches.append([])
+            room = READ_BYTES_AT_ONCE
+        batches[-1].append(variable.name)
+        room -= variable.bytes
+    return batches
+
+
+def failure(variable: Variable) -> UpstreamFailed:
+    """Why a variable has no value and never will, with the chain of causes."""
+    name = variable.name
+    if variable.state is State.PAST_END:
+        return UpstreamFailed(f"{name} is past the end of its list.", name, Cause(()), code="past_end")
+    cause = variable.cause or Cause(())
+    chain = "; because ".join(f"{link.variable} (call {link.call_id}): {link.reason}" for link in cause.links)
+    return UpstreamFailed(f"{name} has no value and will get none: {chain}", name, cause)
