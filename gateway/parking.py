@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from gateway.errors import DependencyFailed, QueueFull, StoreUnavailable
-from gateway.store.variables import Cause, State, StoredValue, Variable
+from gateway.store.variable import Cause, State, StoredValue, Variable
 
 LOOK_AGAIN_S = 1.0
 READ_AT_ONCE = 500
