@@ -7,16 +7,21 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gateway.errors import LoomgateError
 from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
 from gateway.schedule.events import Dispatch
 from gateway.states import CallState, IllegalMove, Outcome, move
+from gateway.variables.plan import Plan
 from gateway.wire.reply import Output
 from gateway.wire.request import Request
 from hints.model import Hint
 
 _READY, _DISPATCHED, _TERMINAL = CallState.READY, CallState.DISPATCHED, CallState.TERMINAL
 """By global name: reading an enumeration's member through its class costs ten times as much."""
+
+ORPHAN_S = 30.0
+"""How long a producer that others wait for runs on without its client."""
 
 
 class Call(Struct, eq=False):
@@ -49,6 +54,12 @@ class Call(Struct, eq=False):
     done_s: float | None = None
     usage: Usage | None = None
     output: Output | None = None
+    plan: Plan | None = None
+    """What it consumes and produces, for a call with data hints."""
+    wanted: Callable[[], bool] | None = None
+    """Whether others wait for what it produces."""
+    fault: LoomgateError | None = None
+    """Why the gateway answered with an error of its own."""
     remembered_placement: str | None = None
     """Where the session ran before, as the store knew it."""
     task: asyncio.Task[None] | None = None
@@ -84,9 +95,12 @@ class Call(Struct, eq=False):
         self.done_s = now_s
 
     def client_left(self) -> None:
-        """The client's connection is gone: whatever the call waits for, it waits no more."""
+        """The client's connection is gone: the call ends, soon if others wait for what it produces, else now."""
         self.client_gone = True
-        self._interrupt()
+        if self.wanted is None or not self.wanted():
+            self._interrupt()
+        else:
+            asyncio.get_running_loop().call_later(ORPHAN_S, self._interrupt)
 
     def expire(self) -> None:
         """The total deadline has passed."""

@@ -29,7 +29,7 @@ from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, W
 from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.loop import Loop
-from gateway.relay import AttemptLimits, OpenReply, open_reply, relay_stream, relay_whole
+from gateway.relay import AttemptLimits, Commit, OpenReply, open_reply, relay_stream, relay_whole
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
 from gateway.wire.headers import worker_headers
@@ -54,10 +54,12 @@ class Dispatcher:
         limits: AttemptLimits,
         *,
         salt: Callable[[str], str | None],
+        commit: Commit,
         started: Listener,
         ended: Listener,
     ) -> None:
         self.limits = limits
+        self._commit = commit
         self.learns = True
         self.salt = salt
         self._loop = loop
@@ -104,6 +106,7 @@ class Dispatcher:
                     dispatch = await self._place_again(call, dispatch, _evicted(call, dispatch, cancelled))
             await self._relay(call, dispatch, reply, send)
         except LoomgateError as error:
+            call.fault = error
             call.end(Outcome.REFUSED, error.status, self._loop.clock())
             raise
         except asyncio.CancelledError:
@@ -144,6 +147,7 @@ class Dispatcher:
 
     async def _relay(self, call: Call, dispatch: Dispatch, reply: OpenReply, send: Send) -> None:
         status = reply.response.status
+        commit = None if call.plan is None else self._commit
         call.first_byte_s = self._loop.clock()
         if status >= 500:
             self._fleet.failed(dispatch.worker, None, status)
@@ -151,9 +155,9 @@ class Dispatcher:
             if reply.streams:
                 call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
-                await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
+                await relay_stream(call, reply, send, self.learns, _takes_usage_out(call), commit)
             else:
-                await relay_whole(call, reply, send, self.learns)
+                await relay_whole(call, reply, send, self.learns, commit)
         except EngineError as error:
             self._fleet.failed(dispatch.worker, error)
             call.end(Outcome.FAILED, status, self._loop.clock())

@@ -10,6 +10,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from msgspec.structs import replace
 
 from engines.base import RawHeaders
 from gateway.cache.chain import MESSAGE_TOKENS, build_chain
@@ -119,6 +123,20 @@ class Intake:
             arrived_s=now_s,
             arrived_at=time.time(),
         )
+
+    def refill(self, call: Call, fields: dict[str, Any]) -> None:
+        """Give a call the body its inputs were filled into; what it was estimated to cost is estimated anew.
+
+        Raises: ClientFault, if the rendered body is one the gateway does not take.
+        """
+        request = parse_request(call.request.route, orjson.dumps(fields), self.limits)
+        prompt = read_prompt(request)
+        ready = call.ready
+        prompt_tokens = self._tokens.estimate(ready.model, prompt.size)
+        generates = request.route.generates
+        chain = self._chain(call.tenant, ready.model, prompt, prompt_tokens) if generates else NO_CHAIN
+        call.request, call.size = request, prompt.size
+        call.ready = replace(ready, prompt_tokens=prompt_tokens, chain=chain)
 
     def _default_model(self) -> str:
         model = self._only_model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,9 +12,15 @@ from starlette.types import Send
 from engines.base import Engine, EngineError, RawHeaders, Response
 from gateway.call import Call
 from gateway.errors import Dialect, LoomgateError, WorkerFailed, error_body
+from gateway.variables.spool import Spool, parse_produced
+from gateway.variables.values import ProducedReply
 from gateway.wire.headers import client_headers, is_event_stream, latin1
 from gateway.wire.reply import StreamedOutput, read_reply, read_usage
 from gateway.wire.sse import UsageTap
+
+
+Commit = Callable[[Call, ProducedReply | None], Awaitable[None]]
+"""Commits what a reply gives; None for a reply that cannot be read. Raises: StoreUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,14 @@ async def open_reply(
         raise
 
 
-async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool) -> None:
-    """Pass an unstreamed reply on, and note its usage and output."""
+async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, commit: Commit | None) -> None:
+    """Pass an unstreamed reply on, and note its usage and output. Its values are committed before it is seen."""
     response, body = reply.response, reply.body
     if response.status == 200:
         call.usage, output = read_reply(call.request.route.shape, body)
         call.output = output if learn else None
+        if commit is not None:
+            await commit(call, parse_produced(body))
     headers = client_headers(response.headers)
     headers.append((b"content-length", b"%d" % len(body)))
     headers += workflow_headers(call)
@@ -69,14 +78,17 @@ async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool) -> 
     await send({"type": "http.response.body", "body": body})
 
 
-async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool) -> None:
-    """Pass a stream on as it comes. If it breaks, its last event tells the client so.
+async def relay_stream(
+    call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool, commit: Commit | None
+) -> None:
+    """Pass a stream on as it comes, its values committed before its end. If it breaks, its last event says so.
 
     Raises: EngineError, after the client has been told.
     """
     response = reply.response
     tap = UsageTap(take_usage_out)
     said = StreamedOutput() if learn else None
+    spool = Spool(call.request.route.shape) if commit is not None else None
     headers = client_headers(response.headers) + workflow_headers(call)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     try:
@@ -84,6 +96,8 @@ async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, ta
         while piece:
             if said is not None:
                 said.feed(piece)
+            if spool is not None:
+                spool.feed(piece)
             out = tap.feed(piece)
             if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
@@ -96,6 +110,8 @@ async def relay_stream(call: Call, reply: OpenReply, send: Send, learn: bool, ta
         response.abort()
         call.usage = read_usage(tap.usage)
     call.output = said.output() if said is not None else None
+    if commit is not None and spool is not None:
+        await commit(call, spool.produced())
     await send({"type": "http.response.body", "body": tap.end()})
 
 

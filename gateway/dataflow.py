@@ -1,0 +1,230 @@
+"""The data side of one call: its outputs declared, its inputs waited for and filled in, its values committed.
+
+In the order it happens: `plan` (pure, from the hints), `declare` (one atomic step in the store), `fill` (parks the call
+until its inputs are there), `commit` (before anyone sees the reply's end) or `fail`. Parrot (Lin et al., OSDI 2024),
+section 4: values flow between calls inside the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from gateway.call import Call
+from gateway.errors import BadRequest, Conflict, StoreUnavailable
+from gateway.parking import Parking, UpstreamFailed
+from gateway.states import CallState
+from gateway.store.variable import (
+    Cause,
+    Committed,
+    Declaration,
+    Declared,
+    Failed,
+    Fenced,
+    Link,
+    Refused,
+    StoredValue,
+    Taken,
+)
+from gateway.variables.plan import Plan, compile_plan
+from gateway.variables.transforms import produce
+from gateway.variables.values import ProducedReply, TransformFailed, Value
+
+CLOSE_S = 2.0
+FAIL_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0)
+"""Pauses between tries to tell the store that a call gave no value: until then its consumers wait."""
+log = logging.getLogger(__name__)
+
+
+class VariableWriter(Protocol):
+    """The store's side. Everything raises StoreUnavailable within its deadline, and may be repeated."""
+
+    async def declare(self, tenant: str, session: str, declaration: Declaration) -> Declared | Taken | Refused:
+        """Declare a call with all its outputs, or nothing."""
+
+    async def commit(
+        self, tenant: str, session: str, call_id: str, epoch: int, values: Mapping[str, StoredValue]
+    ) -> Committed | Fenced | Refused:
+        """Give variables their values: all or none, each once."""
+
+    async def fail(
+        self, tenant: str, session: str, call_id: str, epoch: int, cause: Cause
+    ) -> Failed | Fenced:
+        """Fail every output of the call that has no value."""
+
+
+class Dataflow:
+    """Between the gate, the relay and the store's variables, for calls with data hints."""
+
+    def __init__(
+        self,
+        variables: VariableWriter,
+        parking: Parking,
+        refill: Callable[[Call, dict[str, Any]], None],
+        *,
+        input_s: float,
+        value_bytes: int,
+    ) -> None:
+        """`refill` gives a call its rendered body; `input_s` bounds the wait for inputs, in seconds."""
+        self.input_s = input_s
+        self.value_bytes = value_bytes
+        self._variables = variables
+        self._parking = parking
+        self._refill = refill
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def plan(self, call: Call) -> Plan:
+        """Read what the call consumes and produces. Raises: HintError."""
+        plan = call.plan = compile_plan(call.request, call.hint)
+        notes = plan.template.note_unused()
+        if notes:
+            call.notes = ", ".join(filter(None, (call.notes, *notes)))
+        return plan
+
+    async def declare(self, call: Call, plan: Plan) -> None:
+        """Say what the call will produce. Raises: Conflict, BadRequest, StoreUnavailable."""
+        hint, session = call.hint, _session(call)
+        answer = await self._variables.declare(
+            call.tenant,
+            session,
+            Declaration(
+                call_id=call.call_id,
+                step=hint.step,
+                inputs=hint.inputs,
+                after=hint.after,
+                outputs=plan.names,
+                lists=plan.lists,
+                at=call.arrived_at,
+            ),
+        )
+        if isinstance(answer, Taken):
+            raise _taken(answer)
+        if isinstance(answer, Refused):
+            raise _refused(answer)
+        plan.epoch = answer.epoch
+        plan.undone = bool(plan.names)
+        if plan.names:
+            self._parking.changed(call.tenant, session)
+            call.wanted = lambda: self._parking.awaits(call.tenant, session, plan.names)
+
+    async def fill(self, call: Call, plan: Plan) -> None:
+        """Wait for the inputs and put them in. Raises: UpstreamFailed, QueueFull, TooLarge, ClientFault."""
+        hint = call.hint
+        if not hint.inputs and not hint.after:
+            return
+        call.to(CallState.PARKED)
+        within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
+        found = await self._parking.wait(
+            call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s
+        )
+        if plan.template.used:
+            values = {name: found[name].text for name in plan.template.used}
+            self._refill(call, plan.template.render(values))
+
+    async def commit(self, call: Call, reply: ProducedReply | None) -> None:
+        """Cut the values from a reply and commit them. A reply that has none fails the outputs, and is noted.
+
+        Raises: StoreUnavailable.
+        """
+        plan = call.plan
+        if plan is None or not plan.undone:
+            return
+        if reply is None:
+            return await self._fail(call, plan, "its reply cannot be read")
+        try:
+            values = await self._cut(plan, reply)
+        except TransformFailed as error:
+            self._note(call, f"output-failed;{error.name}")
+            await self._fail(call, plan, f"its transform gave no value: {error.reason}")
+            return
+        stored = {name: StoredValue(value.text, value.kind, value.truncated) for name, value in values.items()}
+        answer = await self._variables.commit(call.tenant, _session(call), call.call_id, plan.epoch, stored)
+        plan.undone = False
+        if isinstance(answer, Committed):
+            self._parking.changed(call.tenant, _session(call), stored)
+            if any(value.truncated for value in values.values()):
+                self._note(call, "output-truncated")
+        else:
+            self._note(call, "output-not-committed")
+
+    def ended(self, call: Call) -> None:
+        """A call is over: if its outputs have no values by now, they never will."""
+        plan = call.plan
+        if plan is None or not plan.undone:
+            return
+        cause = call.fault.cause if isinstance(call.fault, UpstreamFailed) else None
+        task = asyncio.create_task(self._give_up(call, plan, _reason(call), cause), name="fail outputs")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait a moment for what is being told, and no longer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _give_up(self, call: Call, plan: Plan, reason: str, cause: Cause | None) -> None:
+        """Say it until the store has heard it, for about a minute; after that its consumers' time runs out."""
+        for pause_s in FAIL_AGAIN_S:
+            try:
+                return await self._fail(call, plan, reason, cause)
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+        log.error("outputs_left_open", extra={"call": call.call_id, "outputs": ",".join(plan.names)})
+
+    async def _cut(self, plan: Plan, reply: ProducedReply) -> dict[str, Value]:
+        """Values; by another thread where that would hold up the loop."""
+        size_bytes = sum(map(len, reply.texts))
+        if all(producer.is_quick(size_bytes) for producer in plan.producers):
+            return produce(plan.producers, reply, self.value_bytes)
+        return await asyncio.to_thread(produce, plan.producers, reply, self.value_bytes)
+
+    async def _fail(self, call: Call, plan: Plan, reason: str, cause: Cause | None = None) -> None:
+        link = Link(", ".join(plan.names), call.call_id, reason)
+        chain = (cause or Cause(())).behind(link)
+        await self._variables.fail(call.tenant, _session(call), call.call_id, plan.epoch, chain)
+        plan.undone = False
+        self._parking.changed(call.tenant, _session(call), plan.names)
+
+    def _note(self, call: Call, note: str) -> None:
+        call.notes = f"{call.notes}, {note}" if call.notes else note
+
+
+def _reason(call: Call) -> str:
+    if call.fault is not None:
+        return call.fault.message
+    if call.client_gone:
+        return "its client left"
+    return f"it ended as {call.outcome} with status {call.status}"
+
+
+def _session(call: Call) -> str:
+    """Data hints come with a session: they are refused without."""
+    return call.hint.session or ""
+
+
+def _taken(taken: Taken) -> Conflict:
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(taken.at))
+    who = f"call {taken.call_id}" if taken.call_id else "a PUT"
+    step = f" (step {taken.step})" if taken.step else ""
+    how = "was given a value" if taken.state == "value" else "is being produced, since it was declared"
+    return Conflict(
+        f"{taken.name} {how} at {at} by {who}{step}. A variable has one value in a session: use a new session for a "
+        f"new run, or, in a loop, names such as {taken.name}.1, {taken.name}.2.",
+        code="variable_taken",
+        param=taken.name,
+    )
+
+
+def _refused(refused: Refused) -> BadRequest:
+    names = " -> ".join(refused.names)
+    what = {
+        "self": f"The call lists {names} both as an input and as an output.",
+        "cycle": f"These variables wait for each other: {names}.",
+        "too_deep": f"Too many calls wait for each other in a row, up to {names}.",
+    }.get(refused.kind, f"The session's graph is over a limit ({refused.kind}).")
+    return BadRequest(what, code=f"graph_{refused.kind}", param="inputs")

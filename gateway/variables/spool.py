@@ -1,0 +1,48 @@
+"""The reply of a producing call, as far as its values need it, held within a bound. Pure."""
+
+from __future__ import annotations
+
+import orjson
+
+from gateway.variables.reply_text import read_reply
+from gateway.variables.streamed_reply import StreamedReply
+from gateway.variables.values import ProducedReply
+from gateway.wire.routes import Shape
+
+SPOOL_BYTES = 64 << 20
+"""Of a stream's events: each carries far more bytes than text."""
+
+
+class Spool:
+    """A stream that is put together while it passes."""
+
+    __slots__ = ("_bytes", "_reply")
+
+    def __init__(self, shape: Shape) -> None:
+        """Raises: KeyError for a shape that does not stream."""
+        self._reply: StreamedReply | None = StreamedReply(shape)
+        self._bytes = 0
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece; once there are too many, none is kept."""
+        self._bytes += len(piece)
+        if self._bytes > SPOOL_BYTES:
+            self._reply = None
+        elif self._reply is not None:
+            self._reply.feed(piece)
+
+    def produced(self) -> ProducedReply | None:
+        """The whole reply; None if it broke off, says of an error, or was too long."""
+        if self._reply is None:
+            return None
+        self._reply.end()
+        return self._reply.produced() if self._reply.finished else None
+
+
+def parse_produced(body: bytes) -> ProducedReply | None:
+    """An unstreamed reply; None if it is no JSON object."""
+    try:
+        reply = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return read_reply(reply) if isinstance(reply, dict) else None
