@@ -68,7 +68,7 @@ class LengthEstimator:
         mean = START_TOKENS if known is None else known.mean_tokens
         tokens = float(expected_tokens) if expected_tokens is not None else mean
         if max_tokens is not None and max_tokens < tokens:
-            tokens = max_tokens
+            tokens = float(max_tokens)
         return max(1, round(tokens)) * max(1, n)
 
     def tail_tokens(self, model: str, name: str | None = None, step: str | None = None) -> float:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from msgspec import Struct
+from msgspec import field
 
+from gateway.structs import Unique
 from gateway.wire.request import Request
 from gateway.wire.routes import Shape
 
 
-class Prompt(Struct, eq=False):
+class Prompt(Unique):
     """A request's prompt: one entry per message in `roles`, `canonical` and `texts`.
 
     Sizes count what costs tokens, never the length of base64.
     """
 
     tools: bytes = b""
-    roles: list[str] = []
-    canonical: list[bytes] = []
+    roles: list[str] = field(default_factory=list)
+    canonical: list[bytes] = field(default_factory=list)
     """What prefix hashing sees of each message: equal bytes for equal messages."""
-    texts: list[bytes] = []
+    texts: list[bytes] = field(default_factory=list)
     """What a person would read of each message, UTF-8."""
-    tool_results: list[str] = []
+    tool_results: list[str] = field(default_factory=list)
     """Ids of tool calls whose results the prompt holds."""
     ascii_bytes: int = 0
     other_bytes: int = 0
@@ -141,7 +142,7 @@ def _message(message: dict[str, Any], prompt: Prompt) -> None:
 
 
 def _parts(content: list[Any], prompt: Prompt) -> bytes:
-    texts: list[bytes] = []
+    texts: list[bytes] = field(default_factory=list)
     for part in content:
         if not isinstance(part, dict):
             continue

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from msgspec import Struct
 
 from gateway.nouns import Usage
+from gateway.structs import Frozen
 from gateway.wire.sse import find_usage
 
 TEXT_LIMIT_BYTES = 16_384
@@ -19,7 +19,7 @@ _CONTENT = re.compile(rb'"(?:content|text)": ?"((?:[^"\\]|\\.)*)"')
 _TOOL_CALL_ID = re.compile(rb'"id": ?"([\x21\x23-\x5b\x5d-\x7e]{1,255})", ?"type": ?"function"')
 
 
-class Output(Struct, frozen=True):
+class Output(Frozen):
     """One reply's text and the ids of the tool calls it made. `text` is None where it is not known in full."""
 
     text: bytes | None

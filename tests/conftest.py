@@ -1,0 +1,10 @@
+"""Tests run the plain sources, in every process they start too, unless COMPILED=1 says otherwise."""
+
+import os
+
+import pytest
+
+from engines.compiled import load
+
+if os.environ.setdefault("COMPILED", "0") == "1" and not load.activate():
+    raise pytest.UsageError("there are no compiled modules of these sources: make test COMPILED=1 builds them")
