@@ -28,7 +28,7 @@ check: dev  ## lint, format, types
 	@$(BIN)/mypy
 
 bench: dev  ## proxy overhead against other routers
-	@$(BIN)/python -m loadtest.overhead
+	@$(BIN)/python -m loadtest.overhead --locust-s 5
 
 demo:  ## example programs against the running gateway
 	@test -x $(BIN)/python || { echo "no environment yet: run make up in another terminal first"; exit 1; }

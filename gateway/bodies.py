@@ -48,9 +48,12 @@ class Bodies:
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message["body"]
-            if len(body) > self.limit_bytes:
+            length_bytes = len(body)
+            if length_bytes > self.limit_bytes:
                 raise self._too_large()
-            self._hold(len(body))
+            if self.held_bytes + length_bytes > self.budget_bytes:
+                raise _over_budget()
+            self.held_bytes += length_bytes
             return body
         try:
             async with asyncio.timeout(BODY_DEADLINE_S):
@@ -68,7 +71,9 @@ class Bodies:
         try:
             while message["type"] == "http.request":
                 piece: bytes = message["body"]
-                self._hold(len(piece))
+                if self.held_bytes + len(piece) > self.budget_bytes:
+                    raise _over_budget()
+                self.held_bytes += len(piece)
                 held_bytes += len(piece)
                 if held_bytes > self.limit_bytes:
                     raise self._too_large()
@@ -81,15 +86,14 @@ class Bodies:
             self.release(held_bytes)
             raise
 
-    def _hold(self, length_bytes: int) -> None:
-        if self.held_bytes + length_bytes > self.budget_bytes:
-            raise Overloaded(
-                "The gateway holds as many bytes of requests as it may ([limits] held_bytes); try again shortly.",
-                retry_after_s=1.0,
-            )
-        self.held_bytes += length_bytes
-
     def _too_large(self) -> TooLarge:
         return TooLarge(
             f"The body is over the limit of {self.limit_bytes} bytes ([limits] body_bytes).", code="body_too_large"
         )
+
+
+def _over_budget() -> Overloaded:
+    return Overloaded(
+        "The gateway holds as many bytes of requests as it may ([limits] held_bytes); try again shortly.",
+        retry_after_s=1.0,
+    )

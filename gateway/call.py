@@ -103,37 +103,35 @@ class Call(Unique):
 
     def record(self) -> Record:
         """What is remembered of it, now."""
-        dispatch, hint = self.dispatch, self.hint
+        dispatch, hint, ready = self.dispatch, self.hint, self.ready
+        arrived_s, first_byte_s, done_s = self.arrived_s, self.first_byte_s, self.done_s
         return Record(
-            call_id=self.call_id,
-            tenant=self.tenant,
-            session=self.session,
-            name=hint.name,
-            step=hint.step,
-            parent=hint.parent,
-            route=self.request.route.name,
-            model=self.ready.model,
-            state=self.state,
-            outcome=self.outcome,
-            status=self.status,
-            worker=dispatch.worker if dispatch else None,
-            why=dispatch.why if dispatch else None,
-            attempts=self.attempts,
-            arrived_at=self.arrived_at,
-            queued_s=self.queued_s(),
-            first_byte_s=self._since(self.first_byte_s),
-            done_s=self._since(self.done_s),
-            prompt_tokens_estimate=self.ready.prompt_tokens,
-            usage=self.usage,
-            cached_tokens_predicted=dispatch.cached_tokens if dispatch else 0,
-            objective=hint.objective,
+            self.call_id,
+            self.tenant,
+            self.session,
+            hint.name,
+            hint.step,
+            hint.parent,
+            self.request.route.name,
+            ready.model,
+            self.state,
+            self.outcome,
+            self.status,
+            None if dispatch is None else dispatch.worker,
+            None if dispatch is None else dispatch.why,
+            0 if dispatch is None else dispatch.attempt,
+            self.arrived_at,
+            self.queued_s(),
+            None if first_byte_s is None else first_byte_s - arrived_s,
+            None if done_s is None else done_s - arrived_s,
+            ready.prompt_tokens,
+            self.usage,
+            0 if dispatch is None else dispatch.cached_tokens,
+            hint.objective,
             depth=0,
-            outputs=tuple(output.name for output in hint.outputs),
+            outputs=tuple([output.name for output in hint.outputs]) if hint.outputs else (),
             edges=self.edges,
         )
-
-    def _since(self, moment_s: float | None) -> float | None:
-        return None if moment_s is None else moment_s - self.arrived_s
 
 
 Listener = Callable[[Call], None]

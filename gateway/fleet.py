@@ -137,8 +137,12 @@ class Fleet:
         self._feed(WorkerDown(worker.name))
         self._on_eject(worker.name)
 
+    def _knows(self, worker: Worker) -> bool:
+        """Whether the worker has not been removed, nor replaced by another of its name."""
+        return self._workers.get(worker.name) is worker
+
     async def _watch(self, worker: Worker) -> None:
-        while True:
+        while self._knows(worker):
             try:
                 if worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
                     await self._probe_until_up(worker)
@@ -150,7 +154,7 @@ class Fleet:
 
     async def _probe_until_up(self, worker: Worker) -> None:
         tries = 0
-        while worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
+        while self._knows(worker) and worker.state in (WorkerState.PROBING, WorkerState.EJECTED):
             try:
                 info = await _prove(worker.engine)
             except EngineError as error:
@@ -161,7 +165,7 @@ class Fleet:
                 self._take_back(worker, info)
 
     def _take_back(self, worker: Worker, info: WorkerInfo) -> None:
-        if worker.state is WorkerState.DRAINING or self._workers.get(worker.name) is not worker:
+        if worker.state is WorkerState.DRAINING or not self._knows(worker):
             return
         fresh = worker.load is None or worker.state is WorkerState.PROBING or _restarted(worker.last_error)
         worker.info = info
@@ -196,7 +200,8 @@ class Fleet:
         """Wait, with some jitter; a broken call ends the wait early."""
         worker.wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.wake.wait(), seconds * self._jitter.uniform(0.8, 1.2))
+            async with asyncio.timeout(seconds * self._jitter.uniform(0.8, 1.2)):
+                await worker.wake.wait()
 
 
 async def _prove(engine: Engine) -> WorkerInfo:
@@ -215,6 +220,5 @@ def _restarted(last_error: str | None) -> bool:
 async def _stop(worker: Worker) -> None:
     if worker.task is not None:
         worker.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await worker.task
+        await asyncio.wait([worker.task])
     await worker.engine.close()

@@ -12,15 +12,15 @@ from gateway.nouns import Record
 from gateway.placements import Placements
 from hints.model import Mode
 
-WRITTEN_BEHIND_S = 0.1
+WRITTEN_BEHIND_S = 0.2
 """By then a record has left any replica whose store is up."""
 
 
 class SessionStore(Protocol):
     """The part of the store that the gate asks. Everything raises StoreUnavailable within the store's deadline."""
 
-    async def declare(self, tenant: str, session: str, record: Record) -> None:
-        """Write the call and its outputs down before it runs."""
+    async def declare(self, tenant: str, session: str, record: Record) -> str | None:
+        """Write the call and its outputs down before it runs; the worker that holds the session's context."""
 
     async def finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         """Which of these steps of the session have ended well."""
@@ -38,10 +38,11 @@ class Gate:
     async def admit(self, call: Call) -> None:
         """Let a call of a session run, or say why it cannot. Raises: Unsupported, StoreUnavailable."""
         if call.hint.has_data:
-            await self._check_data(call)
-        await self._placements.recall(call)
+            await self._declare(call)
+        else:
+            await self._placements.recall(call)
 
-    async def _check_data(self, call: Call) -> None:
+    async def _declare(self, call: Call) -> None:
         hint = call.hint
         if hint.inputs:
             raise Unsupported(
@@ -59,7 +60,8 @@ class Gate:
         session = hint.session or ""
         if hint.after:
             await self._check_order(call, session, hint.after)
-        await self._store.declare(call.tenant, session, call.record())
+        holder = await self._store.declare(call.tenant, session, call.record())
+        self._placements.told(call, holder)
 
     async def _check_order(self, call: Call, session: str, after: tuple[str, ...]) -> None:
         """A step's end is written behind its reply, here or on another replica: look twice before saying no."""

@@ -43,15 +43,19 @@ class Loop:
 
         Raises: QueueFull, NotFound (nobody serves the model), NoWorker.
         """
-        return await self._decide(call.call_id, Arrived(call), call.model)
+        effects = self.scheduler.on(Arrived(call), self.clock())
+        if effects and type(own := effects[0]) is Dispatch:
+            return own  # an arrival decides about its own call alone
+        return await self._decide(call, effects)
 
     async def place_again(self, call: ReadyCall) -> Dispatch:
         """The next worker after an attempt that broke. Raises as `place`."""
-        return await self._decide(call.call_id, Failed(call.call_id, retry=True), call.model)
+        return await self._decide(call, self.scheduler.on(Failed(call.call_id, retry=True), self.clock()))
 
-    async def _decide(self, call_id: str, event: Event, model: str) -> Dispatch:
+    async def _decide(self, call: ReadyCall, effects: list[Effect]) -> Dispatch:
+        call_id, model = call.call_id, call.model
         own: Effect | None = None
-        for effect in self.scheduler.on(event, self.clock()):
+        for effect in effects:
             if effect.call_id == call_id:
                 own = effect
             else:

@@ -1,5 +1,7 @@
 """Which worker holds a session's context, shared between replicas: asked before the first call, told after it.
 
+A call that is declared in the store hears of it in the same reply; others ask once and go by what they know.
+
 The truth is the store's: the first claim, or that of a replica that moved the session on. A replica that loses a
 race learns the winner, and one that goes on where it was hears of a move within a second. Only hinted sessions
 are shared: inferred ones are known to the replica that inferred them. Steering only: no failure here fails a call.
@@ -7,7 +9,6 @@ are shared: inferred ones are known to the replica that inferred them. Steering 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -47,8 +48,8 @@ class Placements:
         self._feed = feed
         self._placed = placed
         self._background = background
-        self._confirmed_s: OrderedDict[str, float] = OrderedDict()
-        """When the store was last told or asked of a program, latest last."""
+        self._confirmed_s: dict[str, float] = {}
+        """When the store was last told or asked of a program, in order of its first time."""
 
     async def recall(self, call: Call) -> None:
         """Learn where another replica placed the session, if this one does not know."""
@@ -66,6 +67,18 @@ class Placements:
             call.remembered_placement = worker
             self._feed(PlacementLearned(program, worker))
 
+    def told(self, call: Call, holder: str | None) -> None:
+        """The store said in passing which worker holds the session's context; None: it knows of none."""
+        program = call.ready.program
+        if program is None or call.inferred or call.session is None:
+            return
+        call.remembered_placement = holder
+        if holder is None:
+            return
+        self._confirm(program, call.arrived_s)
+        if holder != self._placed(program):
+            self._feed(PlacementLearned(program, holder))
+
     def claim(self, call: Call) -> None:
         """Tell the other replicas where a session runs, if that is new; else hear now and then if it moved."""
         dispatch, program, session = call.dispatch, call.ready.program, call.session
@@ -81,11 +94,14 @@ class Placements:
         confirmed_s = self._confirmed_s.get(program)
         if confirmed_s is not None and now_s - confirmed_s < CONFIRM_EVERY_S:
             return False
-        self._confirmed_s[program] = now_s
-        self._confirmed_s.move_to_end(program)
-        if len(self._confirmed_s) > CONFIRMED_LIMIT:
-            self._confirmed_s.popitem(last=False)
+        self._confirm(program, now_s)
         return True
+
+    def _confirm(self, program: str, now_s: float) -> None:
+        confirmed_s = self._confirmed_s
+        confirmed_s[program] = now_s
+        if len(confirmed_s) > CONFIRMED_LIMIT:
+            del confirmed_s[next(iter(confirmed_s))]
 
     async def _claim(self, tenant: str, session: str, program: str, worker: str, replaces: str | None) -> None:
         winner = await self._store.claim_placement(tenant, session, worker, replaces)

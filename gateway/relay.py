@@ -10,7 +10,7 @@ from engines.base import Engine, EngineError, RawHeaders, Response
 from gateway.call import Call
 from gateway.errors import Dialect, LoomgateError, WorkerFailed, error_body
 from gateway.wire.headers import client_headers, is_event_stream, latin1
-from gateway.wire.reply import StreamedOutput, parse_reply, read_usage, reply_output, reply_usage
+from gateway.wire.reply import StreamedOutput, read_reply, read_usage
 from gateway.wire.sse import UsageTap
 
 
@@ -58,10 +58,8 @@ async def open_reply(
 async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool) -> None:
     """Pass an unstreamed reply on, and note its usage and output."""
     if reply.response.status == 200:
-        message = parse_reply(reply.body)
-        if message is not None:
-            call.usage = reply_usage(message)
-            call.output = reply_output(message) if learn else None
+        call.usage, output = read_reply(call.request.route.shape, reply.body)
+        call.output = output if learn else None
     headers = [*client_headers(reply.response.headers), (b"content-length", b"%d" % len(reply.body))]
     await _start(call, reply, headers, send)
     await send({"type": "http.response.body", "body": reply.body})

@@ -36,6 +36,9 @@ class RecordWriter(Protocol):
     def write(self, record: Record) -> None:
         """Remember a call's newest state."""
 
+    def watch(self, call: Call) -> None:
+        """Remember what the call is in a moment, unless it ends before."""
+
     async def flush(self) -> None:
         """Write what is remembered now."""
 
@@ -71,7 +74,7 @@ class Resolver:
         """An attempt was dispatched."""
         if call.session is None:
             return
-        self._recorder.write(call.record())
+        self._recorder.watch(call)
         self._placements.claim(call)
         for call_id in call.adopted:
             record = self._recent.get(call_id)

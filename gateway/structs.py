@@ -14,3 +14,7 @@ class Frozen(Struct, frozen=True):
 
 class Unique(Struct, eq=False):
     """A thing: it may change, and equals only itself."""
+
+
+class Leaf(Unique, gc=False):
+    """A thing that refers to nothing that could refer back to it, so the garbage collector need not look at it."""

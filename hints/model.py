@@ -136,6 +136,10 @@ class Parsed:
 
     hint: Hint
     notes: tuple[str, ...] = ()
+    understood: str = ""
+    """The value of the `x-workflow-hints` response header."""
+    noted: str = ""
+    """The value of the `x-workflow-notes` response header: the notes as far as they fit."""
 
 
 class HintError(ValueError):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 from hints import foreign, own
 from hints.foreign import Reading
 from hints.model import NO_HINT, Fields, Hint, HintError, Mode, Parsed
 from hints.own import OWN_BODY_KEY, OwnHint
+from hints.report import joined_notes, understood
 from hints.syntax import Malformed
 
 __all__ = ["OWN_BODY_KEY", "parse"]
@@ -24,6 +24,7 @@ NOTHING = Parsed(NO_HINT)
 
 MAX_NOTES = 16
 MAX_NAME = 64
+_MAX_KEPT = 1024
 _MAX_KEPT_LINES = 16
 _MAX_KEPT_BYTES = 1024
 _MAX_SILENT = 1024
@@ -34,6 +35,8 @@ _SUFFIXES = tuple(foreign.SUFFIXES)
 _PREFIX = own.HEADER_PREFIX
 _SILENT: set[bytes] = set()
 """Header names that say nothing; bounded in number and length, whatever clients send."""
+_KEPT: dict[tuple[tuple[bytes, bytes], ...], Parsed] = {}
+"""What sets of headers were understood to say; bounded in number and size too."""
 _NOT_IN_A_NOTE = re.compile(r"[^A-Za-z0-9_.:/-]")
 
 _NOT_ASCII = Malformed("not-ascii", "the value is not ASCII (send it in the body's `workflow` object)")
@@ -46,20 +49,28 @@ def parse(headers: Sequence[tuple[bytes, bytes]], body: Mapping[str, Any] | None
     `headers`: names in lower case, as ASGI gives them. `body`: the parsed JSON object, None without one.
     Neither is changed. Raises `HintError` when a data hint is malformed or no session is known for it.
     """
-    lines = [line for line in headers if line[0] not in _SILENT and _may_hint(line[0])]
+    lines = [line for line in headers if line[0] not in _SILENT and (line[0] in _KNOWN or _may_hint(line[0]))]
     if body is not None and not _BODY_KEYS.isdisjoint(body):
         return _read(lines, body)
     if not lines:
         return NOTHING
     key = tuple(lines)
-    if len(key) <= _MAX_KEPT_LINES and sum([len(value) for _, value in key]) <= _MAX_KEPT_BYTES:
-        return _read_again(key)
-    return _read(key, {})
+    return _KEPT.get(key) or _read_and_keep(key)
+
+
+def _read_and_keep(lines: tuple[tuple[bytes, bytes], ...]) -> Parsed:
+    """Kept because a client repeats itself: SDK headers never change, an agent's turns share their hints."""
+    parsed = _read(lines, {})
+    if len(lines) <= _MAX_KEPT_LINES and sum([len(name) + len(value) for name, value in lines]) <= _MAX_KEPT_BYTES:
+        if len(_KEPT) >= _MAX_KEPT:
+            _KEPT.clear()
+        _KEPT[lines] = parsed
+    return parsed
 
 
 def _may_hint(name: bytes) -> bool:
-    """Whether a header of this name may say something; names that do not are kept, as they come with every call."""
-    if name in _KNOWN or name.startswith(_PREFIX) or _is_vendors(name):
+    """Whether a header of no known name may say something; names that do not are kept, as they come every time."""
+    if name.startswith(_PREFIX) or _is_vendors(name):
         return True
     if len(name) <= MAX_NAME:
         if len(_SILENT) >= _MAX_SILENT:
@@ -70,12 +81,6 @@ def _may_hint(name: bytes) -> bool:
 
 def _is_vendors(name: bytes) -> bool:
     return name.startswith(b"x-") and name.endswith(_SUFFIXES) and len(name) <= MAX_NAME
-
-
-@lru_cache(maxsize=1024)
-def _read_again(lines: tuple[tuple[bytes, bytes], ...]) -> Parsed:
-    """Kept because a client repeats itself: SDK headers never change, an agent's turns share their hints."""
-    return _read(lines, {})
 
 
 def _read(lines: Sequence[tuple[bytes, bytes]], body: Mapping[str, Any]) -> Parsed:
@@ -183,12 +188,13 @@ class _Draft:
 
     def finished(self) -> Parsed:
         notes = tuple(self.notes)
+        noted = joined_notes(notes)
         if not self.sources:
-            return Parsed(NO_HINT, notes) if notes else NOTHING
+            return Parsed(NO_HINT, notes, noted=noted) if notes else NOTHING
         hint = Hint(**cast(Fields, self.fields), sources=tuple(self.sources.items()))
         if hint.session is None and hint.has_data:
             raise _sessionless(hint, notes)
-        return Parsed(hint, notes)
+        return Parsed(hint, notes, understood(hint), noted)
 
 
 def _header_values(name: bytes, raw: bytes) -> list[tuple[Reading, object]]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engines.compiled import step as compiled
-from engines.install import redis_server, stamps
+from engines.install import numa, redis_server, stamps
 from engines.install.console import StepLine, elapsed, size
 from engines.install.environment import Environment, InstallError
-from engines.install.kinds import DEV, Kind
+from engines.install.kinds import CUDA, DEV, Kind
 from engines.install.machine import Machine, look
 from engines.install.options import BadOption, Options, flags, from_environment
 from engines.install.preflight import Problem, kind_for, problems, summary
@@ -72,6 +72,8 @@ def _complete(kind: Kind, step: str) -> Environment:
     environment = Environment(kind, ROOT, os.environ, line.update)
     changed = environment.ensure()
     redis_server.ensure(environment.bin, os.environ)
+    if kind.engine and kind is not CUDA:
+        numa.ensure()
     line.done(f"installed  {elapsed(time.monotonic() - started_s)}" if changed else "cached")
     return environment
 

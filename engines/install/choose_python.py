@@ -24,7 +24,7 @@ print((3, 11) <= sys.version_info[:2] <= (3, 13) and sys.implementation.name == 
       importlib.util.find_spec('ensurepip') is not None,
       os.path.isfile(os.path.join(sysconfig.get_path('include'), 'Python.h')), sep='\\n')
 """
-"""Fits, is optimized, has venv, has its headers. What a distribution ships is optimized, whatever its options say."""
+"""Fits, is optimized, has venv, has its headers. A distribution's own is optimized, whatever it says."""
 
 
 def choose(commands: Iterable[str], *, uv: bool) -> str | None:

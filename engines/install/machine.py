@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.install import apt, numa
 from engines.install.running import Instance, holder
 
 GPU_QUERY_S = 5.0
@@ -29,6 +30,8 @@ class Machine:
     makes_environments: bool
     """Python's venv module is complete, or uv is on PATH."""
     glibc: tuple[int, int] | None
+    numa: bool
+    """The library of that name is there, or can be installed without asking."""
     free_disk_bytes: int
     free_memory_bytes: int | None
     port_free: bool
@@ -45,6 +48,7 @@ def look(root: Path, port: int, environ: Mapping[str, str]) -> Machine:
         python=sys.version_info[:2],
         makes_environments=bool(importlib.util.find_spec("ensurepip") or shutil.which("uv")),
         glibc=_glibc(),
+        numa=numa.is_there() or apt.may_install(),
         free_disk_bytes=shutil.disk_usage(root).free,
         free_memory_bytes=free_memory_bytes(Path("/proc/meminfo"), Path("/sys/fs/cgroup")),
         port_free=port_is_free(port) and port_is_free(admin_port(port)),

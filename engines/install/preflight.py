@@ -67,6 +67,8 @@ def _platform(machine: Machine, kind: Kind) -> Problem | None:
         return Problem(f"no engine for {here}", ATTACH)
     if machine.glibc is None or machine.glibc < OLDEST_GLIBC:
         return Problem("the engine needs glibc 2.28 or newer", ATTACH)
+    if kind is not CUDA and not machine.numa:
+        return Problem("the engine needs libnuma.so.1", "sudo apt install libnuma1 (Fedora: numactl-libs)")
     return None
 
 

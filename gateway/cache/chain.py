@@ -47,6 +47,27 @@ def build_chain(
     if not messages and not tools:
         return NO_CHAIN
     digest = xxh3_64_intdigest(tools, xxh3_64_intdigest(model, xxh3_64_intdigest(salt)))
+    root = digest
+    if tools or len(messages) > DENSE_MESSAGES:
+        return _strided_chain(root, tools, messages, tokens_per_byte, message_tokens)
+    hashes: list[int] = []
+    counts: list[int] = []
+    mark = 0.0
+    for message in messages:
+        if len(message) > STRIDE_BYTES:
+            return _strided_chain(root, tools, messages, tokens_per_byte, message_tokens)
+        digest = xxh3_64_intdigest(message, digest ^ _END)
+        mark += len(message) * tokens_per_byte + message_tokens
+        hashes.append(digest)
+        counts.append(int(mark))
+    ends = tuple(hashes)
+    return Chain(ends, tuple(counts), ends)
+
+
+def _strided_chain(
+    digest: int, tools: bytes, messages: Sequence[bytes], tokens_per_byte: float, message_tokens: int
+) -> Chain:
+    """The chain of a prompt of any size; one of a few short messages has no use for the bookkeeping."""
     links = _Links(digest, message_tokens / tokens_per_byte)
     if tools:
         links.add(digest, len(tools))

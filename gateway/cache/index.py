@@ -61,7 +61,7 @@ class PrefixIndex:
             self._names[bit] = worker
             return
         held.capacity_tokens = capacity
-        self._evict(held)
+        self._shrink(held, capacity, self._max_entries)
 
     def teach(self, worker: str, chain: Chain) -> None:
         """`worker` now holds the prompt of `chain`, most recently used. Unknown workers are added."""
@@ -81,7 +81,7 @@ class PrefixIndex:
             held.tokens += size
             holders[digest] = holders.get(digest, 0) | bit
         if held.tokens > held.capacity_tokens or len(pieces) > self._max_entries:
-            self._evict(held)
+            self._shrink(held, held.capacity_tokens, self._max_entries)
 
     def matched_tokens(self, chain: Chain) -> Mapping[str, int]:
         """For each worker that holds a prefix of the prompt, the tokens of the longest one it holds."""
@@ -111,12 +111,8 @@ class PrefixIndex:
     def forget(self, worker: str) -> None:
         """The worker's cache is empty now."""
         held = self._workers.get(worker)
-        if held is None:
-            return
-        for digest in held.pieces:
-            self._unlink(digest, held.bit)
-        held.pieces.clear()
-        held.tokens = 0
+        if held is not None:
+            self._shrink(held, 0, 0)
 
     def remove(self, worker: str) -> None:
         """The worker is gone: drop everything known of it."""
@@ -132,16 +128,16 @@ class PrefixIndex:
             matched[self._names[bit]] = tokens
             mask ^= bit
 
-    def _evict(self, held: _Holdings) -> None:
-        pieces = held.pieces
-        while pieces and (held.tokens > held.capacity_tokens or len(pieces) > self._max_entries):
+    def _shrink(self, held: _Holdings, max_tokens: int, max_entries: int) -> None:
+        """Forget the least recently used until no more than this is held."""
+        holders, pieces, others = self._holders, held.pieces, ~held.bit
+        tokens = held.tokens
+        while pieces and (tokens > max_tokens or len(pieces) > max_entries):
             digest, size = pieces.popitem(last=False)
-            held.tokens -= size
-            self._unlink(digest, held.bit)
-
-    def _unlink(self, digest: int, bit: int) -> None:
-        left = self._holders[digest] & ~bit
-        if left:
-            self._holders[digest] = left
-        else:
-            del self._holders[digest]
+            tokens -= size
+            left = holders[digest] & others
+            if left:
+                holders[digest] = left
+            else:
+                del holders[digest]
+        held.tokens = tokens

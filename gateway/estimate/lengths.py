@@ -32,15 +32,16 @@ class _Lengths:
         self.error = 0.0
 
     def observe(self, tokens: int) -> None:
-        self.replies += 1
-        weight = 1 / min(self.replies, MEMORY)
-        if self.replies > 1:
-            miss = abs(self.mean_tokens - tokens) / max(1, tokens)
-            self.error += (miss - self.error) / min(self.replies - 1, MEMORY)
-        self.mean_tokens += (tokens - self.mean_tokens) * weight
-        if self.replies == 1:
-            self.tail_tokens = float(tokens)
-        step = TAIL_STEP * max(1.0, self.tail_tokens)
+        before = self.replies
+        self.replies = before + 1
+        if before == 0:
+            self.mean_tokens = self.tail_tokens = float(tokens)
+            return
+        above = tokens - self.mean_tokens
+        miss = abs(above) / (tokens or 1)
+        self.error += (miss - self.error) / (before if before < MEMORY else MEMORY)
+        self.mean_tokens += above / (before + 1 if before < MEMORY else MEMORY)
+        step = TAIL_STEP * (self.tail_tokens if self.tail_tokens > 1.0 else 1.0)
         self.tail_tokens += step * TAIL if tokens > self.tail_tokens else -step * (1 - TAIL)
 
 
@@ -64,12 +65,15 @@ class LengthEstimator:
     ) -> int:
         """Expected output tokens of a call of `n` replies, at least 1. The caller's own hint wins over what was
         learned; `max_tokens` caps both."""
-        known = self._best(model, name, step)
-        mean = START_TOKENS if known is None else known.mean_tokens
-        tokens = float(expected_tokens) if expected_tokens is not None else mean
+        tokens: float
+        if expected_tokens is not None:
+            tokens = float(expected_tokens)
+        else:
+            known = self._best(model, name, step)
+            tokens = START_TOKENS if known is None else known.mean_tokens
         if max_tokens is not None and max_tokens < tokens:
             tokens = float(max_tokens)
-        return max(1, round(tokens)) * max(1, n)
+        return (round(tokens) or 1) * n
 
     def tail_tokens(self, model: str, name: str | None = None, step: str | None = None) -> float:
         """The length that one reply in ten exceeds."""
@@ -80,7 +84,7 @@ class LengthEstimator:
         self, model: str, name: str | None, step: str | None, completion_tokens: int, *, n: int = 1
     ) -> None:
         """Learn from a complete reply (all `n` of them together)."""
-        tokens = completion_tokens // max(1, n)
+        tokens = completion_tokens // n
         self._lengths((model, None, None)).observe(tokens)
         if name is not None or step is not None:
             self._lengths((model, name, step)).observe(tokens)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from gateway.structs import Frozen
+from gateway.structs import Unique
 
 MAX_MODELS: Final = 256
 LEARNING_RATE: Final = 0.2
@@ -25,7 +25,7 @@ _START: Final[tuple[float, ...]] = (0.25, 0.4, 0.3, 4.0, 8.0, 600.0, 300.0)
 """Tokens per ASCII byte, other byte, tool byte, message, call, image, audio clip."""
 
 
-class PromptSize(Frozen):
+class PromptSize(Unique):
     """How big a prompt is, without a tokenizer. Pictures and clips count by number, never by their base64 bytes."""
 
     ascii_bytes: int = 0
@@ -35,12 +35,9 @@ class PromptSize(Frozen):
     tool_bytes: int = 0
     messages: int = 1
     images: int = 0
-    audio: int = 0
+    audio_clips: int = 0
     token_ids: int = 0
     """Prompt tokens sent as ids: counted exactly."""
-    n: int = 1
-    """Replies asked for."""
-    max_tokens: int | None = None
 
 
 class _ModelWeights:
@@ -54,7 +51,7 @@ class _ModelWeights:
 
 
 class TokenEstimator:
-    """Tokens per feature for at most 256 models, least recently used forgotten first. Mutable."""
+    """Tokens per feature for at most 256 models, the one learned of longest ago forgotten first. Mutable."""
 
     __slots__ = ("_models",)
 
@@ -63,9 +60,10 @@ class TokenEstimator:
 
     def estimate(self, model: str, size: PromptSize) -> int:
         """The expected number of prompt tokens, at least 1."""
+        if size.token_ids:
+            return size.token_ids
         known = self._models.get(model)
-        weights = _START if known is None else known.weights
-        return max(1, size.token_ids + round(sum(_parts(weights, size))))
+        return round(sum(_parts(_START if known is None else known.weights, size))) or 1
 
     def tokens_per_byte(self, model: str) -> float:
         """What one byte of ASCII text counts for this model: the rate for a prompt's chain."""
@@ -74,19 +72,19 @@ class TokenEstimator:
 
     def observe(self, model: str, size: PromptSize, prompt_tokens: int) -> None:
         """Learn from a reply's reported `prompt_tokens`."""
-        known = self._weights(model)
+        known = self._models.get(model) or self._add(model)
         known.seen += 1
-        if known.seen > SETTLED and known.seen % EVERY:
+        if (known.seen > SETTLED and known.seen % EVERY) or size.token_ids:
             return
+        self._models.move_to_end(model)
         parts = _parts(known.weights, size)
         estimate = sum(parts)
-        text_tokens = prompt_tokens - size.token_ids
-        if estimate <= 0 or text_tokens <= 0 or size.token_ids:
+        if estimate <= 0 or prompt_tokens <= 0:
             return
         known.reports += 1
-        miss = abs(estimate - text_tokens) / text_tokens
+        miss = abs(estimate - prompt_tokens) / prompt_tokens
         known.error = miss if known.reports == 1 else known.error * ERROR_DECAY + miss * (1 - ERROR_DECAY)
-        drift = min(MAX_RATIO, max(1 / MAX_RATIO, text_tokens / estimate)) - 1
+        drift = min(MAX_RATIO, max(1 / MAX_RATIO, prompt_tokens / estimate)) - 1
         known.weights = tuple(
             weight * (1 + LEARNING_RATE * drift * part / estimate)
             for weight, part in zip(known.weights, parts, strict=True)
@@ -97,20 +95,14 @@ class TokenEstimator:
         known = self._models.get(model)
         return None if known is None or not known.reports else known.error
 
-    def _weights(self, model: str) -> _ModelWeights:
-        known = self._models.get(model)
-        if known is None:
-            known = self._models[model] = _ModelWeights()
-            if len(self._models) > MAX_MODELS:
-                self._models.popitem(last=False)
-        else:
-            self._models.move_to_end(model)
+    def _add(self, model: str) -> _ModelWeights:
+        if len(self._models) >= MAX_MODELS:
+            self._models.popitem(last=False)
+        known = self._models[model] = _ModelWeights()
         return known
 
 
 def _parts(weights: tuple[float, ...], size: PromptSize) -> tuple[float, ...]:
-    if size.token_ids:
-        return (0.0,) * len(weights)
     return (
         weights[0] * size.ascii_bytes,
         weights[1] * size.other_bytes,
@@ -118,5 +110,5 @@ def _parts(weights: tuple[float, ...], size: PromptSize) -> tuple[float, ...]:
         weights[3] * size.messages,
         weights[4],
         weights[5] * size.images,
-        weights[6] * size.audio,
+        weights[6] * size.audio_clips,
     )

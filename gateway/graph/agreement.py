@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from gateway.graph.facts import Links
 from gateway.graph.known import CROWD, KnownCall
@@ -43,47 +44,48 @@ def _may_join(call: KnownCall, session: str | None) -> bool:
     return session is None or call.session is None or call.session == session
 
 
-@dataclass(slots=True)
-class Agreement:
+class Agreement(Struct):
     """The links of one call while they are found. `session` is the hinted one until one is inferred."""
 
     session: str | None
     memory: TenantMemory
     now_s: float
     inferred: bool = False
-    edges: dict[tuple[str, str], Edge] = field(default_factory=dict)
-    adopted: list[str] = field(default_factory=list)
+    edges: dict[tuple[str, str], Edge] = {}
+    adopted: list[str] = []
 
     def accept(self, producers: Sequence[KnownCall], known_by: str) -> None:
         """Take data edges from `producers`; they must agree on a session if the call has none, or all are dropped.
 
         Producers without a session join the one agreed on.
         """
-        if not producers or not self._agree(producers):
+        if not producers:
+            return
+        session = self._agree(producers) if self.session is None else self.session
+        if session is None:
             return
         for call in producers:
-            if call.session is None and self.session is not None:
-                self.memory.adopt(call, self.session)
+            if call.session is None:
+                self.memory.adopt(call, session, self.now_s)
                 self.adopted.append(call.call_id)
             self.add(call, known_by, "data")
 
     def add(self, producer: KnownCall, known_by: str, kind: str) -> None:
         """Take one edge, unless one of its kind from the same producer is there."""
-        if len(self.edges) >= MAX_EDGES:
-            return
-        self.edges.setdefault((producer.call_id, kind), Edge(producer.call_id, known_by, kind))
-        self.memory.touch(producer, self.now_s)
+        key = producer.call_id, kind
+        if len(self.edges) < MAX_EDGES and key not in self.edges:
+            self.edges[key] = Edge(producer.call_id, known_by, kind)
+            self.memory.touch(producer, self.now_s)
 
     def links(self) -> Links:
         """What was agreed on."""
         return Links(self.session, self.inferred, tuple(self.edges.values()), tuple(self.adopted))
 
-    def _agree(self, producers: Sequence[KnownCall]) -> bool:
-        if self.session is not None:
-            return True
+    def _agree(self, producers: Sequence[KnownCall]) -> str | None:
+        """The one session of the producers, inferred for this call; None if they are of several."""
         named = {call.session for call in producers if call.session is not None}
         if len(named) > 1:
-            return False
+            return None
         self.session = named.pop() if named else INFERRED_PREFIX + producers[0].call_id
         self.inferred = True
-        return True
+        return self.session

@@ -1,17 +1,17 @@
 """Data flow nobody declared: a prompt that holds an earlier answer consumed it. Pure.
 
-Texts are cut into segments at punctuation and line ends, all at C speed (`translate`, `split`). An answer is found
-by a few of its longest segments, then confirmed by searching for the whole of it, so that what stands before and
-after it in the prompt does not matter. Only an answer of one single segment must also begin and end at a cut.
+Texts are cut into segments at punctuation and line ends, all at C speed (`translate`, `split`); blanks and marks do
+not count. An answer is found by a few of its longest segments, then confirmed by searching for the whole of it, so
+that what stands before and after it in the prompt does not matter. Only an answer of one single segment must also
+begin and end at a cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 
-from gateway.graph.known import KnownCall
+from gateway.graph.known import CallIndex, KnownCall
 
 MIN_OUTPUT_BYTES = 64
 """A shorter answer is too common to be recognised by."""
@@ -29,27 +29,24 @@ MAX_CONFIRMED = 64
 _CUTS = b"\n.!?:,\x82"
 """Byte 0x82 ends the CJK full stop and is frequent enough in other scripts to cut texts without ASCII."""
 _CUT = bytes(10 if byte in _CUTS else byte for byte in range(256))
-_WRAP = b" \t\r\n\"'`*_-([{<>}])|=#"
+_MARKS = b" \t\r\"'`*_-([{<>}])|=#"
 """What may stand around a segment without belonging to it: quotes, brackets, list and heading marks."""
-
-
-@dataclass(slots=True, eq=False)
-class _Answer:
-    """One text that calls have answered, and the segments it is found by."""
-
-    text: bytes
-    segments: list[bytes]
-    producers: list[KnownCall]
+_SEAM = b"\n\0\n"
+"""Between two texts; no answer spans it."""
 
 
 class Consumptions:
-    """Earlier answers by segments: each by ones no other has, where it can (templates share most of theirs)."""
+    """Earlier answers by segments: each by ones no other has, where it can (templates share most of theirs).
 
-    __slots__ = ("_answers", "_segments")
+    In two generations, as their index is: an answer is keyed in each that holds it.
+    """
+
+    __slots__ = ("_answers", "_old", "_young")
 
     def __init__(self) -> None:
-        self._answers: dict[bytes, _Answer] = {}
-        self._segments: dict[bytes, _Answer] = {}
+        self._answers: CallIndex[bytes] = CallIndex()
+        self._young: dict[bytes, bytes] = {}
+        self._old: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -57,60 +54,67 @@ class Consumptions:
     def add(self, call: KnownCall) -> None:
         """Remember a call's answer, if it can be recognised."""
         text = call.output
-        if len(text) < MIN_OUTPUT_BYTES:
-            return
-        answer = self._answers.get(text)
-        if answer is not None:
-            answer.producers.append(call)
-            return
-        segments = self._key_segments(text)
-        answer = self._answers[text] = _Answer(text, segments, [call])
-        for segment in segments:
-            self._segments[segment] = answer
+        if len(text) >= MIN_OUTPUT_BYTES and self._answers.add(text, call):
+            self._key(text)
 
     def discard(self, call: KnownCall) -> None:
         """Forget it."""
-        answer = self._answers.get(call.output)
-        if answer is None:
+        text = call.output
+        if len(text) < MIN_OUTPUT_BYTES:
             return
-        answer.producers.remove(call)
-        if answer.producers:
-            return
-        del self._answers[answer.text]
-        for segment in answer.segments:
-            if self._segments.get(segment) is answer:
-                del self._segments[segment]
+        self._answers.discard(text, call)
+        if self._answers.get(text) is None:
+            for segment in _cut(text):
+                for keyed in (self._young, self._old):
+                    if keyed.get(segment) == text:
+                        del keyed[segment]
+
+    def rotate(self) -> None:
+        """Forget the older generation; the younger one takes its place."""
+        self._answers.rotate()
+        self._old, self._young = self._young, {}
 
     def find(self, texts: Sequence[bytes]) -> list[Sequence[KnownCall]]:
         """For each earlier answer these texts hold, the calls that may have given it, in the prompt's order."""
-        if not texts or not self._segments:
+        young, old = self._young, self._old
+        if not texts or not (young or old):
             return []
-        text = texts[0][:SCAN_BYTES] if len(texts) == 1 else _latest(texts)
+        text = _SEAM.join(texts)
+        if len(text) > SCAN_BYTES:
+            text = _latest(texts)
         segments = _cut(text)
-        if self._segments.keys().isdisjoint(segments):
+        if young.keys().isdisjoint(segments) and old.keys().isdisjoint(segments):
             return []
-        answers = dict.fromkeys(filter(None, map(self._segments.get, segments)))
-        return [answer.producers for answer in islice(answers, MAX_CONFIRMED) if answer.text in text]
+        keyed = (answer for segment in segments for answer in (old.get(segment), young.get(segment)) if answer)
+        producers = (
+            self._answers.get(answer) for answer in islice(dict.fromkeys(keyed), MAX_CONFIRMED) if answer in text
+        )
+        return [calls for calls in producers if calls is not None]
 
-    def _key_segments(self, text: bytes) -> list[bytes]:
-        """The longest segments of an answer's beginning that no other answer has; if there are none, the longest.
+    def _key(self, text: bytes) -> None:
+        """Key an answer by the longest segments of its beginning that no other has; if there are none, the longest.
 
         Where the beginning ends inside a segment, that one does not count.
         """
         beginning = _cut(text[:KEYED_BYTES])[:-1] if len(text) > KEYED_BYTES else None
-        segments = list(filter(None, beginning or _cut(text)))
-        segments.sort(key=len)
-        own = [segment for segment in segments if segment not in self._segments]
-        return own[-KEY_SEGMENTS:] or segments[-1:]
+        segments = sorted(filter(None, beginning or _cut(text)), key=len, reverse=True)
+        own = 0
+        for segment in segments:
+            if self._young.setdefault(segment, text) == text:
+                own += 1
+                if own == KEY_SEGMENTS:
+                    return
+        if segments and not own:
+            self._young[segments[0]] = text
 
 
 def _cut(text: bytes) -> list[bytes]:
     """The segments of a text, some of them empty."""
-    return [piece.strip(_WRAP) for piece in text.translate(_CUT).split(b"\n", MAX_SEGMENTS)]
+    return text.translate(_CUT, _MARKS).split(b"\n", MAX_SEGMENTS)
 
 
 def _latest(texts: Sequence[bytes]) -> bytes:
-    """The latest texts, in order, as one text of at most `SCAN_BYTES` and some; no answer spans two of them."""
+    """The latest texts, in order, as one text of at most `SCAN_BYTES` and some."""
     left = SCAN_BYTES
     latest: list[bytes] = []
     for text in reversed(texts):
@@ -119,4 +123,4 @@ def _latest(texts: Sequence[bytes]) -> bytes:
         if left <= 0:
             break
     latest.reverse()
-    return b"\n\0\n".join(latest)
+    return _SEAM.join(latest)

@@ -13,26 +13,10 @@ MAX_TURNS = 64
 """Assistant messages looked at, the latest first: the match is nearly always the last one."""
 
 
-class Continuations:
-    """Earlier calls by the conversation they leave behind: their whole prompt and their answer."""
+class Continuations(CallIndex[tuple[int, int]]):
+    """Earlier calls by the turn they ended: the conversation they leave behind."""
 
-    __slots__ = ("_turns",)
-
-    def __init__(self) -> None:
-        self._turns: CallIndex[tuple[int, int]] = CallIndex()
-
-    def __len__(self) -> int:
-        return len(self._turns)
-
-    def add(self, call: KnownCall) -> None:
-        """Remember the turn a call ended."""
-        if call.turn is not None:
-            self._turns.add(call.turn, call)
-
-    def discard(self, call: KnownCall) -> None:
-        """Forget it."""
-        if call.turn is not None:
-            self._turns.discard(call.turn, call)
+    __slots__ = ()
 
     def find(self, messages: Sequence[int], facts: PromptFacts) -> tuple[int, Sequence[KnownCall]]:
         """The longest earlier conversation this prompt extends: index of its last message, and who held it.
@@ -42,12 +26,12 @@ class Continuations:
         for index in reversed(facts.assistants[-MAX_TURNS:]):
             if not 0 < index <= len(messages):
                 continue
-            calls = self._turns.get(turn_key(messages[index - 1], facts.texts[index]))
+            calls = self.get(turn_key(messages[index - 1], facts.texts[index].strip()))
             if calls is not None:
                 return index, calls
         return -1, ()
 
 
 def turn_key(prompt_hash: int, answer: bytes) -> tuple[int, int]:
-    """What a turn is known by. White space around the answer does not count: clients strip it."""
-    return prompt_hash, xxh3_64_intdigest(answer.strip())
+    """What a turn is known by. `answer` is stripped: white space around it does not count, as clients do so too."""
+    return prompt_hash, xxh3_64_intdigest(answer)

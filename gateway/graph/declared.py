@@ -31,7 +31,7 @@ def known_by(hint: Hint, field: str) -> str:
 
 def _parent(memory: TenantMemory, name: str) -> KnownCall | None:
     """A call by its id, or the latest known call of a session."""
-    call = memory.calls.get(name)
+    call = memory.get(name)
     if call is not None:
         return call
     calls = memory.sessions.get(name)

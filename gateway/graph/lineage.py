@@ -7,7 +7,7 @@ brings the clock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from gateway.graph.agreement import Agreement, latest_in_one_session, only_one
 from gateway.graph.consumption import SCAN_BYTES
@@ -32,7 +32,7 @@ class Lineage:
 
     def __len__(self) -> int:
         """Calls remembered, of all tenants."""
-        return sum(len(memory.calls) for memory in self._tenants.values())
+        return sum(map(len, self._tenants.values()))
 
     @property
     def size_bytes(self) -> int:
@@ -49,10 +49,11 @@ class Lineage:
         memory = self._tenants.get(tenant)
         if memory is None:
             return Links(hint.session) if hint.session is not None else NO_LINKS
-        memory.expire(now_s)
+        if now_s >= memory.due_s:
+            memory.expire(now_s)
         found = Agreement(hint.session, memory, now_s)
         explained = _link_turns(found, chain.messages, facts) if facts.assistants or facts.tool_results else -1
-        consumed = memory.consumptions.find(facts.texts[explained + 1 :])
+        consumed = _consumed(memory, chain.messages, facts.texts, explained + 1, now_s)
         if consumed:
             meant = (only_one(calls, found.session) for calls in consumed)
             found.accept([call for call in meant if call is not None], "inferred")
@@ -76,34 +77,51 @@ class Lineage:
         """Remember a call that has answered. `output` is the answer's text, None if it is not known in full."""
         memory = self._tenants.get(tenant)
         if memory is None:
-            memory = self._new_tenant(tenant)
+            memory = self._new_tenant(tenant, now_s)
         self._tenants.move_to_end(tenant)
-        text = b"" if output is None else output.strip()
-        turn = turn_key(chain.messages[-1], text) if output is not None and chain.messages else None
-        kept = text if len(text) <= SCAN_BYTES else b""
+        if now_s >= memory.due_s:
+            memory.expire(now_s)
+        turn, kept = None, b""
+        if output is not None:
+            text = output.strip()
+            turn = turn_key(chain.messages[-1], text) if chain.messages else None
+            kept = text if len(text) <= SCAN_BYTES else b""
         ids = kept_ids(tool_call_ids) if tool_call_ids else ()
-        memory.expire(now_s)
-        memory.add(KnownCall(call_id, session, step, turn, kept, ids, now_s))
+        memory.add(KnownCall(call_id, session, step, turn, kept, ids), now_s)
 
     def forget_session(self, tenant: str, session: str) -> None:
         """A session has ended: no later call continues it."""
         memory = self._tenants.get(tenant)
         if memory is not None:
             for call in list(memory.sessions.get(session) or ()):
-                memory.remove(call)
+                memory.remove(call.call_id)
 
     def expire(self, now_s: float) -> None:
         """Forget what has aged, of every tenant: for a slow tick, so that idle tenants hold no memory."""
         for tenant, memory in list(self._tenants.items()):
             memory.expire(now_s)
-            if not memory.calls:
+            if not len(memory):
                 del self._tenants[tenant]
 
-    def _new_tenant(self, tenant: str) -> TenantMemory:
+    def _new_tenant(self, tenant: str, now_s: float) -> TenantMemory:
         if len(self._tenants) >= self._bounds.tenants:
             self._tenants.popitem(last=False)
-        memory = self._tenants[tenant] = TenantMemory(self._bounds)
+        memory = self._tenants[tenant] = TenantMemory(self._bounds, now_s)
         return memory
+
+
+def _consumed(
+    memory: TenantMemory, messages: Sequence[int], texts: Sequence[bytes], start: int, now_s: float
+) -> list[Sequence[KnownCall]]:
+    """The answers that texts from `start` on hold; an opening settled to hold none is not searched again."""
+    if start or len(texts) < 2 or not messages:
+        return memory.consumptions.find(texts[start:])
+    if memory.openings.settled(messages[0]):
+        return memory.consumptions.find(texts[1:])
+    in_opening = memory.consumptions.find(texts[:1])
+    if not in_opening:
+        memory.openings.searched(messages[0], now_s)
+    return in_opening + memory.consumptions.find(texts[1:])
 
 
 def _link_turns(found: Agreement, messages: Sequence[int], facts: PromptFacts) -> int:
@@ -119,12 +137,12 @@ def _link_turns(found: Agreement, messages: Sequence[int], facts: PromptFacts) -
         else:
             found.accept([continued], "tool_call_id" if continued in makers else "inferred")
     if answered:
-        found.accept(_tool_callers(answered, found.session, messages[: max(index, 0)]), "tool_call_id")
+        found.accept(_tool_callers(answered, found.session, frozenset(messages[: max(index, 0)])), "tool_call_id")
     return index
 
 
 def _tool_callers(
-    answered: Sequence[Sequence[KnownCall]], session: str | None, earlier: Sequence[int]
+    answered: Sequence[Sequence[KnownCall]], session: str | None, earlier: Set[int]
 ) -> list[KnownCall]:
     """The calls whose tool calls are answered; not those of turns before the one continued (`earlier` prompts)."""
     meant = (calls[0] if len(calls) == 1 else latest_in_one_session(calls, session) for calls in answered)

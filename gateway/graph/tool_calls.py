@@ -14,28 +14,15 @@ MAX_IDS = 64
 MAX_ID_CHARS = 255
 
 
-class ToolCalls:
+class ToolCalls(CallIndex[str]):
     """Earlier calls by the ids of the tool calls they made."""
 
-    __slots__ = ("_ids",)
-
-    def __init__(self) -> None:
-        self._ids: CallIndex[str] = CallIndex()
-
-    def add(self, call: KnownCall) -> None:
-        """Remember the ids a call made."""
-        for tool_call_id in call.tool_call_ids:
-            self._ids.add(tool_call_id, call)
-
-    def discard(self, call: KnownCall) -> None:
-        """Forget them."""
-        for tool_call_id in call.tool_call_ids:
-            self._ids.discard(tool_call_id, call)
+    __slots__ = ()
 
     def find(self, tool_results: Sequence[str]) -> list[Sequence[KnownCall]]:
         """For each known id that came back, the calls that may have made it."""
-        found = (self._ids.get(tool_call_id) for tool_call_id in tool_results[-MAX_IDS:])
-        return [calls for calls in found if calls is not None]
+        get = self.get
+        return [calls for tool_call_id in tool_results[-MAX_IDS:] if (calls := get(tool_call_id)) is not None]
 
 
 def kept_ids(tool_call_ids: Sequence[str]) -> tuple[str, ...]:

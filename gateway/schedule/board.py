@@ -102,6 +102,7 @@ class Board:
     def start(self, entry: Entry, worker: WorkerState, missing_tokens: int, now_s: float) -> None:
         """The call, not queued, is in flight on `worker` from now on."""
         output_tokens = entry.call.output_tokens
+        rates = worker.rates
         entry.attempts += 1
         entry.worker = worker
         entry.dispatched_s = now_s
@@ -109,7 +110,7 @@ class Board:
         entry.missing_tokens = missing_tokens
         entry.charged_tokens = tokens = missing_tokens + output_tokens
         entry.ahead_tokens = worker.prefill_tokens
-        entry.predicted_s = predicted_s = worker.rates.predict_s(missing_tokens, output_tokens)
+        entry.predicted_s = predicted_s = missing_tokens * rates.prefill_s + output_tokens * rates.decode_s
         worker.calls += 1
         worker.tokens += tokens
         worker.prefill_tokens += missing_tokens

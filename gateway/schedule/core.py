@@ -8,6 +8,7 @@ valid; an event costs O(log queued), plus O(workers) where a call is placed or a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from gateway.cache.index import PrefixIndex
 from gateway.estimate.service import ServiceSample, ServiceTimes
@@ -23,6 +24,12 @@ from gateway.schedule.policies.order import ORDERS
 from gateway.schedule.programs import ProgramTable
 from gateway.schedule.settings import DEFAULT_SETTINGS, SchedulerSettings
 from gateway.schedule.snapshot import Snapshot, take
+from gateway.schedule.worker import WorkerState
+
+SETTLED_SAMPLES: Final = 64
+LEARN_EVERY_S: Final = 0.01
+"""A worker's rates are a mean over its last twenty or so replies. Once they have settled, one reply in so many
+seconds teaches them all there is to know; a slow worker's replies all do."""
 
 _Effects = list[Effect]
 
@@ -98,6 +105,7 @@ class Scheduler:
     def _arrived(self, event: events.Arrived, now_s: float, effects: _Effects) -> None:
         call = event.call
         board = self._board
+        program = call.program
         if call.call_id in board.calls:
             return
         pool = board.pools.get(call.model)
@@ -105,11 +113,10 @@ class Scheduler:
             effects.append(Reject(call.call_id, Refusal.UNKNOWN_MODEL))
             return
         self._arrivals += 1
-        entry = Entry(call, pool, self._arrivals)
-        if call.program is not None:
-            entry.service_s = self._programs.use(call.program).service_s
-        entry.rank_s = self._order.rank_s(call, entry.service_s, self._service_s(call))
-        board.calls[call.call_id] = entry
+        attained_s = 0.0 if program is None else self._programs.use(program).service_s
+        service_s = 0.0 if call.deadline_s is None else self._service_s(call)
+        rank_s = self._order.rank_s(call, attained_s, service_s)
+        board.calls[call.call_id] = entry = Entry(call, pool, self._arrivals, rank_s, attained_s)
         self._placing.place(entry, now_s, effects, new=True)
 
     def _first_byte(self, event: events.FirstByte, now_s: float, effects: _Effects) -> None:
@@ -121,8 +128,8 @@ class Scheduler:
         entry = self._board.calls.get(event.call_id)
         if entry is None or entry.worker is None:
             return
-        if event.usage is not None:
-            self._learn(entry, event.usage, now_s)
+        if event.usage is not None and now_s >= entry.worker.learns_from_s:
+            self._learn(entry, entry.worker, event.usage, now_s)
         self._end(entry, now_s, effects)
 
     def _failed(self, event: events.Failed, now_s: float, effects: _Effects) -> None:
@@ -208,7 +215,8 @@ class Scheduler:
         self._placing.fill(worker, now_s, effects)
 
     def _end(self, entry: Entry, now_s: float, effects: _Effects) -> None:
-        self._credit(entry, now_s)
+        if entry.call.program is not None:
+            self._credit(entry, now_s)
         worker = self._board.release(entry)
         del self._board.calls[entry.call.call_id]
         if self._board.queued:
@@ -219,19 +227,18 @@ class Scheduler:
         if program is not None:
             self._programs.credit(program, entry.service_s, now_s - entry.dispatched_s)
 
-    def _learn(self, entry: Entry, usage: Usage, now_s: float) -> None:
+    def _learn(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
         """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""
-        assert entry.worker is not None
         missing_tokens = entry.missing_tokens
         if usage.cached_tokens is not None:
             missing_tokens = max(1, usage.prompt_tokens - usage.cached_tokens)
         total_s = now_s - entry.dispatched_s
         first_byte_s = total_s if entry.first_byte_s is None else entry.first_byte_s - entry.dispatched_s
         sample = ServiceSample(missing_tokens, entry.ahead_tokens, usage.completion_tokens, first_byte_s, total_s)
-        self.service.observe(entry.worker.name, sample)
+        self.service.observe(worker.name, sample)
+        if worker.rates.samples >= SETTLED_SAMPLES:
+            worker.learns_from_s = now_s + LEARN_EVERY_S
 
     def _service_s(self, call: ReadyCall) -> float:
         """Only deadlines need it."""
-        if call.deadline_s is None:
-            return 0.0
         return self.service.fleet.predict_s(call.prompt_tokens, call.output_tokens)

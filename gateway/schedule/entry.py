@@ -44,14 +44,23 @@ class Entry:
         "worker",
     )
 
-    def __init__(self, call: ReadyCall, pool: Pool, arrival: int) -> None:
+    charged_tokens: int
+    missing_tokens: int
+    ahead_tokens: int
+    """Missing tokens in prefill on its worker when it was dispatched."""
+    predicted_s: float
+    dispatched_s: float
+    first_byte_s: float | None
+    """These six are of the flight: set when it starts, meaningless before."""
+
+    def __init__(self, call: ReadyCall, pool: Pool, arrival: int, rank_s: float, service_s: float) -> None:
         self.call = call
         self.pool = pool
         self.arrival = arrival
         """Counts arrivals: breaks ties between equal ranks."""
-        self.rank_s = 0.0
+        self.rank_s = rank_s
         """Virtual deadline, never changed after arrival."""
-        self.service_s = 0.0
+        self.service_s = service_s
         """What its program had attained when it arrived."""
         self.attempts = 0
         self.excluded: tuple[str, ...] = ()
@@ -69,13 +78,6 @@ class Entry:
         self.cached: Mapping[str, int] = NOT_CACHED
         """Matched tokens by worker, as of queueing."""
         self.worker: WorkerState | None = None
-        self.charged_tokens = 0
-        self.missing_tokens = 0
-        self.ahead_tokens = 0
-        """Missing tokens in prefill on its worker when it was dispatched."""
-        self.predicted_s = 0.0
-        self.dispatched_s = 0.0
-        self.first_byte_s: float | None = None
 
     def precedes(self, other: Entry | None) -> bool:
         """Whether it goes before `other`; anything goes before None."""

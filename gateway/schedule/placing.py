@@ -8,7 +8,7 @@ what waits for any, and of what would end sooner here than where it waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from gateway.cache.index import PrefixIndex
@@ -18,7 +18,7 @@ from gateway.schedule.events import Dispatch, Effect, Refusal, Reject
 from gateway.schedule.policies.admit import ADMITS
 from gateway.schedule.policies.group import GROUPS
 from gateway.schedule.policies.place import PLACES
-from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.programs import ProgramTable
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -43,7 +43,7 @@ class Placing:
     def place(self, entry: Entry, now_s: float, effects: list[Effect], *, new: bool = False) -> None:
         """Dispatch the call or queue it; a new one is rejected where its tenant's queue is full."""
         call = entry.call
-        workers = self._candidates(entry)
+        workers = entry.pool.up if not entry.excluded else self._candidates(entry)
         if not workers:
             if not self._is_refused(entry, new, effects):
                 self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
@@ -51,11 +51,9 @@ class Placing:
         home = None if call.program is None else self._home(call.program, workers)
         entry.cached = cached = self._index.matched_tokens(call.chain)
         choice = self._place.choose(call, entry.pool, workers, cached, home)
-        worker = choice.worker
         entry.why = choice.why
-        missing_tokens = max(1, call.prompt_tokens - cached.get(worker.name, 0))
-        if self._admit.fits(worker, missing_tokens + call.output_tokens) and self._is_next(entry, worker):
-            self._dispatch(entry, worker, missing_tokens, now_s, effects)
+        if choice.has_room and (not self._board.queued or self._is_next(entry, choice.worker)):
+            self._dispatch(entry, choice.worker, cached, now_s, effects)
         elif not self._is_refused(entry, new, effects):
             self._queue(entry, choice, now_s)
 
@@ -98,8 +96,6 @@ class Placing:
         return True
 
     def _candidates(self, entry: Entry) -> Sequence[WorkerState]:
-        if not entry.excluded:
-            return entry.pool.up
         return [worker for worker in entry.pool.up if worker.name not in entry.excluded]
 
     def _home(self, program: str, workers: Sequence[WorkerState]) -> WorkerState | None:
@@ -109,8 +105,6 @@ class Placing:
 
     def _is_next(self, entry: Entry, worker: WorkerState) -> bool:
         """Whether nobody that waits for this worker ranks before the call."""
-        if not self._board.queued:
-            return True
         return entry.precedes(worker.queue.head()) and all(
             entry.precedes(pool.queue.head()) for pool in worker.pools
         )
@@ -154,14 +148,13 @@ class Placing:
         """Dispatch a queued call if it has room here."""
         call = entry.call
         cached = self._index.matched_tokens(call.chain)
-        missing_tokens = max(1, call.prompt_tokens - cached.get(worker.name, 0))
-        if not self._admit.fits(worker, missing_tokens + call.output_tokens):
+        if not has_room(self._admit, worker, call, cached):
             return False
         if entry.waits_for not in (None, worker):
             entry.why = "prefix" if worker.name in cached else "load"
         entry.cached = cached
         self._board.dequeue(entry, now_s)
-        self._dispatch(entry, worker, missing_tokens, now_s, effects)
+        self._dispatch(entry, worker, cached, now_s, effects)
         return True
 
     def _take_group(
@@ -177,14 +170,16 @@ class Placing:
                 return
 
     def _dispatch(
-        self, entry: Entry, worker: WorkerState, missing_tokens: int, now_s: float, effects: list[Effect]
+        self, entry: Entry, worker: WorkerState, cached: Mapping[str, int], now_s: float, effects: list[Effect]
     ) -> None:
-        call = entry.call
+        call, name = entry.call, worker.name
+        missing_tokens = call.prompt_tokens - cached.get(name, 0)
+        missing_tokens = max(missing_tokens, 1)
         self._board.start(entry, worker, missing_tokens, now_s)
         if call.chain.hashes:
-            self._index.teach(worker.name, call.chain)
+            self._index.teach(name, call.chain)
         if call.program is not None:
-            self._programs.use(call.program).worker = worker.name
-        cached_tokens = max(0, call.prompt_tokens - missing_tokens)
+            self._programs.use(call.program).worker = name
+        cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)
-        effects.append(Dispatch(call.call_id, worker.name, entry.attempts, entry.why, priority, cached_tokens))
+        effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))

@@ -18,6 +18,7 @@ class WorkerState:
         "budget_tokens",
         "calls",
         "external_calls",
+        "learns_from_s",
         "limit_calls",
         "limit_tokens",
         "load_read_s",
@@ -50,6 +51,8 @@ class WorkerState:
         self.external_calls = 0
         """Calls of others, by the last reading of its load."""
         self.load_read_s = float("-inf")
+        self.learns_from_s = float("-inf")
+        """When its next reply may teach its rates."""
         self.budget_tokens = budget_tokens
         self.max_calls = max_calls
         self.share = 1.0

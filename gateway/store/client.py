@@ -7,12 +7,11 @@ switched off, because `pipeline.py` owns time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypedDict, cast
+from typing import Any, Protocol, TypedDict, cast
 from urllib.parse import unquote, urlsplit
 
-from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -27,9 +26,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from gateway.store.direct import Command, DirectConnection
 from gateway.store.urls import SENTINEL_SCHEME, sentinels_of
-
-Command: TypeAlias = tuple[str | int | float | bytes, ...]
 
 _BROKEN = (
     RedisConnectionError,
@@ -63,27 +61,20 @@ class Link(Protocol):
 
 
 class SingleLink:
-    """One server, a Sentinel's master, or fakeredis."""
+    """One server, or a Sentinel's master."""
 
     def __init__(self, client: Redis, sentinels: Sequence[Redis] = ()) -> None:
         """`sentinels` are the clients that ask for the master's address; they are closed with it."""
         self._client = client
         self._sentinels = sentinels
         self._pool: ConnectionPool = client.connection_pool
-        self._connection: Connection | None = None
+        self._connection: DirectConnection | None = None
+        """One is kept, so that a batch costs no turn of the pool."""
 
     async def execute(self, commands: Sequence[Command]) -> list[object]:
-        """See `Link`. The connection is closed by redis-py if the task is cancelled half way."""
+        """See `Link`."""
         connection = self._connection or await self._connect()
-        packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
-        await connection.send_packed_command(packed, check_health=False)
-        replies: list[object] = []
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(error)
-        return _raise_if_broken(replies)
+        return raise_if_broken(await connection.execute(commands))
 
     async def config(self, names: Iterable[str]) -> list[Mapping[str, str]]:
         """See `Link`."""
@@ -93,7 +84,8 @@ class SingleLink:
         """See `Link`."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            await self._pool.release(connection)
+            await connection.close()
+            await self._pool.release(connection.connection)
         await self._pool.disconnect(inuse_connections=True)
 
     async def close(self) -> None:
@@ -102,9 +94,9 @@ class SingleLink:
         for client in (self._client, *self._sentinels):
             await client.aclose()
 
-    async def _connect(self) -> Connection:
-        """One connection is kept, so that a batch costs no turn of the pool."""
-        self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+    async def _connect(self) -> DirectConnection:
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        self._connection = DirectConnection(connection)
         return self._connection
 
 
@@ -119,7 +111,7 @@ class ClusterLink:
         batch = self._client.pipeline()
         for command in commands:
             batch.execute_command(*command)
-        return _raise_if_broken(await batch.execute(raise_on_error=False))
+        return raise_if_broken(await batch.execute(raise_on_error=False))
 
     async def config(self, names: Iterable[str]) -> list[Mapping[str, str]]:
         """See `Link`."""
@@ -231,7 +223,8 @@ async def _is_cluster(client: Redis) -> bool:
     return info.get("cluster_enabled") == 1
 
 
-def _raise_if_broken(replies: list[object]) -> list[object]:
+def raise_if_broken(replies: list[object]) -> list[object]:
+    """The replies, unless one says that the server as a whole does not serve."""
     for reply in replies:
         if isinstance(reply, _BROKEN):
             raise reply

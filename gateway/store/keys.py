@@ -13,7 +13,8 @@
 
 The part in braces is the hash tag, so that everything of a session lies in one slot and one script may touch it.
 Tenants, sessions and workers are percent-encoded: a name can neither break the tag nor reach another's keys, and
-no tenant is ever called `:fleet`. Every key has a time to live, renewed by each write.
+no tenant is ever called `:fleet`. Every key has a time to live, renewed by writes (to within a
+fiftieth of it).
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ PROBE_KEY = f"{PREFIX}{{:fleet}}:probe"
 """Never written; read to see whether the store answers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """How long things live in the store and how many of them it keeps."""
+    """How long things live in the store and how many of them it keeps.
+
+    One object a gateway, compared by identity.
+    """
 
     session_ttl_s: int = 86_400
-    """From the last write to a session."""
+    """From the last write to a session, to within a fiftieth."""
     placement_ttl_s: int = 3_600
     """From the last use: a worker's cache has forgotten the context by then."""
     open_call_s: int = 3_600

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from redis.exceptions import ResponseError
 from gateway.store.client import Link, UrlLink
 from gateway.store.durability import NEEDED, UNPROVABLE, VOLATILE, why_not_durable
 from gateway.store.pipeline import Counters, Pipeline
-from gateway.store.scripts import Arg, Reply, Script
 from gateway.store.server import PrivateServer
 from gateway.store.urls import check_url, without_secrets
 
@@ -48,6 +45,8 @@ class Store:
         self._link = link
         self._why_not_durable: str | None = UNPROVABLE
         self._pipeline = Pipeline(link, name=name, deadline_s=deadline_s, on_up=self._check_durability)
+        self.run = self._pipeline.run
+        """Run one script, batched with others of the same moment. Raises (when awaited): StoreUnavailable."""
 
     @property
     def counters(self) -> Counters:
@@ -62,10 +61,6 @@ class Store:
     async def start(self) -> None:
         """Try the server once, within the deadline; if it is down it is tried again in the background."""
         await self._pipeline.start()
-
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Reply]:
-        """Run one script, batched with others of the same moment. Raises (when awaited): StoreUnavailable."""
-        return self._pipeline.run(script, keys, args)
 
     def status(self) -> StoreStatus:
         """How the store is now; asks nobody."""

@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.errors import StoreUnavailable
 from gateway.store.breaker import Breaker
-from gateway.store.client import Command, Link, LinkError
+from gateway.store.client import Link, LinkError
+from gateway.store.direct import Command
 from gateway.store.keys import PROBE_KEY
 from gateway.store.scripts import SCHEMA_CODE, Arg, Reply, Script
 
@@ -47,23 +49,13 @@ class Counters:
     """Of the last batch."""
 
 
-class _Request:
-    __slots__ = ("args", "deadline_s", "future", "keys", "script", "with_source")
-
-    def __init__(
-        self,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Arg],
-        future: asyncio.Future[Reply],
-        deadline_s: float,
-    ) -> None:
-        self.script = script
-        self.keys = keys
-        self.args = args
-        self.future = future
-        self.deadline_s = deadline_s
-        self.with_source = False
+class _Request(Struct, eq=False):
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Arg]
+    future: asyncio.Future[Reply]
+    deadline_s: float
+    with_source: bool = False
 
     def command(self) -> Command:
         if self.with_source:
@@ -98,8 +90,9 @@ class Pipeline:
         self._breaker = Breaker()
         self._queue: deque[_Request] = deque()
         self._in_flight: Sequence[_Request] = ()
-        self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._idle: asyncio.Future[None] | None = None
+        """The task waits for it while nothing is queued."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -117,17 +110,18 @@ class Pipeline:
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Reply]:
         """Queue one script. The future ends within the deadline, with the reply or StoreUnavailable."""
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        refusal = self._refusal()
-        if refusal is not None:
+        loop = self._loop
+        future: asyncio.Future[Reply] = loop.create_future()
+        if self._closing or self._breaker.is_open or len(self._queue) >= self._queue_limit:
             self.counters.refused += 1
-            future.set_exception(refusal)
+            future.set_exception(self._refusal())
             return future
-        request = _Request(script, keys, args, future, self._loop.time() + self._deadline_s)
-        self._queue.append(request)
+        deadline_s = loop.time() + self._deadline_s
+        self._queue.append(_Request(script, keys, args, future, deadline_s))
         if self._timer is None:
-            self._timer = self._loop.call_at(request.deadline_s, self._expire)
-        self._wake.set()
+            self._timer = loop.call_at(deadline_s, self._expire)
+        if self._idle is not None:
+            self._rouse()
         return future
 
     async def close(self) -> None:
@@ -145,14 +139,12 @@ class Pipeline:
         self._queue.clear()
         await self._bounded(self._link.close())
 
-    def _refusal(self) -> StoreUnavailable | None:
+    def _refusal(self) -> StoreUnavailable:
         if self._closing:
             return self._unavailable("is closing")
         if self._breaker.is_open:
             return self._unavailable("does not answer")
-        if len(self._queue) >= self._queue_limit:
-            return self._unavailable(f"has {self._queue_limit} requests waiting already")
-        return None
+        return self._unavailable(f"has {self._queue_limit} requests waiting already")
 
     def _unavailable(self, what: str, code: str | None = None) -> StoreUnavailable:
         return StoreUnavailable(
@@ -182,18 +174,30 @@ class Pipeline:
 
     async def _wait_for_work(self) -> None:
         """Idle: ask the server from time to time, and soon again after a failure."""
-        self._wake.clear()
         idle_s = self._breaker.pause_s if self._breaker.failures else self._heartbeat_s
+        self._idle = self._loop.create_future()
+        heartbeat = self._loop.call_later(idle_s, self._rouse)
         try:
-            async with asyncio.timeout(idle_s):
-                await self._wake.wait()
-        except TimeoutError:
+            await self._idle
+        finally:
+            self._idle = None
+            heartbeat.cancel()
+        if not self._queue:
             await self._probe()
 
+    def _rouse(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.done():
+            idle.set_result(None)
+
     def _take(self) -> list[_Request]:
-        queue = self._queue
-        taken = [queue.popleft() for _ in range(min(len(queue), self._batch_limit))]
-        return [request for request in taken if not request.future.done()]
+        queue, limit = self._queue, self._batch_limit
+        batch: list[_Request] = []
+        while queue and len(batch) < limit:
+            request = queue.popleft()
+            if not request.future.done():
+                batch.append(request)
+        return batch
 
     async def _send(self, batch: list[_Request]) -> None:
         if not batch:
@@ -217,17 +221,15 @@ class Pipeline:
     def _settle(self, batch: list[_Request], replies: Sequence[object]) -> None:
         again: list[_Request] = []
         for request, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, NoScriptError) and not request.with_source:
+            if not isinstance(reply, Exception):
+                if not request.future.done():
+                    request.future.set_result(reply)  # type: ignore[arg-type]
+            elif isinstance(reply, NoScriptError) and not request.with_source:
                 request.with_source = True
                 again.append(request)
-                continue
-            self.counters.ops += 1
-            if request.future.done():
-                continue
-            if isinstance(reply, Exception):
+            elif not request.future.done():
                 request.future.set_exception(self._refused_by_server(request, reply))
-            else:
-                request.future.set_result(reply)  # type: ignore[arg-type]
+        self.counters.ops += len(batch) - len(again)
         self._queue.extendleft(reversed(again))
 
     def _refused_by_server(self, request: _Request, reply: Exception) -> StoreUnavailable:

@@ -1,7 +1,8 @@
 """Call records, written behind: the hot path never waits for the store.
 
 `write` puts a record in a bounded buffer, where a later record of the same call replaces the earlier one, so a
-call that ends within one flush costs one write. One task flushes: a script call per session and one per tenant.
+call that ends within one flush costs one write; `watch` puts the call itself there, to be asked for its record by
+the flush, if it has not ended by then. One task flushes: a script call per session and one per tenant.
 While the store is down the buffer keeps the newest records and counts the ones it had to drop.
 """
 
@@ -10,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from gateway.errors import StoreUnavailable
 from gateway.nouns import Record
@@ -30,6 +31,25 @@ _BATCH = 512
 """Records taken from the buffer at a time."""
 _PAUSE_S = 0.5
 """Between flushes while the store is down."""
+
+
+class Live(Protocol):
+    """A call under way."""
+
+    @property
+    def call_id(self) -> str:
+        """Its id."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+
+    @property
+    def session(self) -> str | None:
+        """The session it belongs to."""
+
+    def record(self) -> Record:
+        """What is to be remembered of it, now."""
 
 
 @dataclass(slots=True)
@@ -55,15 +75,16 @@ class Recorder:
         bounds: Bounds | None = None,
         *,
         buffer_limit: int = 20_000,
-        interval_s: float = 0.025,
+        interval_s: float = 0.1,
     ) -> None:
         self.counters = RecorderCounters()
         self._store = store
         self._bounds = bounds or Bounds()
         self._buffer_limit = buffer_limit
         self._interval_s = interval_s
-        self._buffer: dict[_Key, Record] = {}
-        self._wake = asyncio.Event()
+        self._buffer: dict[_Key, Record | Live] = {}
+        self._idle: asyncio.Future[None] | None = None
+        """The flushing task waits for it while there is nothing to write."""
         self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -78,17 +99,26 @@ class Recorder:
 
     def write(self, record: Record) -> None:
         """Remember a call's newest state. A call of no session is not written at all."""
-        if record.session is None:
+        self._put(record)
+
+    def watch(self, call: Live) -> None:
+        """Write what the call is by the time of the flush, unless its last record has come by then."""
+        self._put(call)
+
+    def _put(self, item: Record | Live) -> None:
+        session = item.session
+        if session is None:
             return
         buffer = self._buffer
-        key = (record.tenant, record.session, record.call_id)
+        key = (item.tenant, session, item.call_id)
         if key in buffer:
             self.counters.merged += 1
         elif len(buffer) >= self._buffer_limit:
             del buffer[next(iter(buffer))]
             self.counters.dropped += 1
-        buffer[key] = record
-        self._wake.set()
+        buffer[key] = item
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     async def flush(self) -> None:
         """Write what is buffered now. Raises: StoreUnavailable; the records stay buffered then."""
@@ -111,8 +141,9 @@ class Recorder:
 
     async def _flush_forever(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            if not self._buffer:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
             await asyncio.sleep(self._interval_s)
             try:
                 await self.flush()
@@ -124,13 +155,10 @@ class Recorder:
 
     async def _pause(self) -> None:
         self.counters.failed_flushes += 1
-        self._wake.set()
         await asyncio.sleep(_PAUSE_S)
 
     async def _flush_batch(self) -> None:
-        taken = {key: self._buffer[key] for key in islice(self._buffer, _BATCH)}
-        for key in taken:
-            del self._buffer[key]
+        taken = self._take()
         try:
             failures = await self._write(_by_session(taken.values()))
         except asyncio.CancelledError:
@@ -143,6 +171,14 @@ class Recorder:
         self.counters.written += len(taken) - len(unwritten)
         self._handle(unwritten, failures)
 
+    def _take(self) -> dict[_Key, Record]:
+        buffer = self._buffer
+        taken: dict[_Key, Record] = {}
+        for key in list(islice(buffer, _BATCH)):
+            item = buffer.pop(key)
+            taken[key] = item if isinstance(item, Record) else item.record()
+        return taken
+
     def _handle(self, unwritten: dict[_Key, Record], failures: Mapping[_Session, StoreUnavailable]) -> None:
         """Keep what a later flush may write; a session of another schema version is never going to take it."""
         again = {key: record for key, record in unwritten.items() if failures[key[:2]].code != SCHEMA_CODE}
@@ -154,7 +190,7 @@ class Recorder:
 
     def _put_back(self, taken: dict[_Key, Record]) -> None:
         """Unwritten records are the oldest again, unless a newer one of the same call came meanwhile."""
-        merged = {**taken, **self._buffer}
+        merged: dict[_Key, Record | Live] = {**taken, **self._buffer}
         over = max(0, len(merged) - self._buffer_limit)
         self.counters.dropped += over
         self._buffer = dict(islice(merged.items(), over, None))
@@ -172,7 +208,7 @@ class Recorder:
             scripts.touch_sessions(self._store, tenant, sessions, bounds=self._bounds)
             for tenant, sessions in touched.items()
         ]
-        replies = await asyncio.gather(*writes, *listings, return_exceptions=True)
+        replies = await _outcomes([*writes, *listings])
         of_tenant = dict(zip(touched, replies[len(writes) :], strict=True))
         failures: dict[_Session, StoreUnavailable] = {}
         for key, reply in zip(by_session, replies, strict=False):
@@ -183,7 +219,9 @@ class Recorder:
                 self.counters.nodes_dropped += reply
         return failures
 
-    def _write_session(self, tenant: str, session: str, records: list[Record], touched_at: float) -> Awaitable[int]:
+    def _write_session(
+        self, tenant: str, session: str, records: list[Record], touched_at: float
+    ) -> asyncio.Future[int]:
         if len(records) > 1:
             records.sort(key=_arrival)
         return scripts.write_calls(
@@ -194,6 +232,22 @@ class Recorder:
             touched_at=touched_at,
             bounds=self._bounds,
         )
+
+
+async def _outcomes(replies: Sequence[asyncio.Future[int]]) -> list[int | StoreUnavailable]:
+    """What became of requests that were all sent already: their replies come together."""
+    outcomes: list[int | StoreUnavailable] = []
+    try:
+        for reply in replies:
+            try:
+                outcomes.append(await reply)
+            except StoreUnavailable as error:
+                outcomes.append(error)
+    except asyncio.CancelledError:
+        for reply in replies:
+            reply.cancel()
+        raise
+    return outcomes
 
 
 def _by_session(records: Iterable[Record]) -> dict[_Session, list[Record]]:

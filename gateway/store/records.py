@@ -42,7 +42,7 @@ FIELDS = (
     "edges",
     "version",
 )
-_ENDED, _OPEN = b"e", b"o"
+_ENDED, _OPEN = SCHEMA.encode() + b"e", SCHEMA.encode() + b"o"
 
 _values = attrgetter(*FIELDS)
 _encoder = msgspec.msgpack.Encoder()
@@ -56,8 +56,7 @@ class UnknownSchema(ValueError):
 def stored_call(record: Record) -> StoredCall:
     """The record as the scripts take it."""
     ended = record.state is CallState.TERMINAL
-    state = _ENDED if ended else _OPEN
-    payload = SCHEMA.encode() + state + _encoder.encode(_values(record))
+    payload = (_ENDED if ended else _OPEN) + _encoder.encode(_values(record))
     names = record.outputs if record.step is None else (record.step, *record.outputs)
     return StoredCall(record.call_id, record.arrived_at, ended, names, payload)
 

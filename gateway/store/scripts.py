@@ -7,10 +7,14 @@ refuses a caller or a stored value of another schema version. All keys of one ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from asyncio import Future
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Protocol, TypeAlias, cast
+
+from msgspec import Struct
 
 from gateway.store.keys import SCHEMA, Bounds, SessionKeys, index_key, lease_key
 
@@ -36,12 +40,11 @@ class Script:
 class Runner(Protocol):
     """What the functions here need of the store."""
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Awaitable[Reply]:
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Future[Reply]:
         """Run one script. Raises: StoreUnavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredCall:
+class StoredCall(Struct, frozen=True):
     """One call as `write_calls` takes it."""
 
     call_id: str
@@ -79,24 +82,41 @@ def write_calls(
     name: str | None,
     touched_at: float,
     bounds: Bounds,
-) -> Awaitable[int]:
+) -> Future[int]:
     """Write calls of one session, in order of arrival; the number of old ones dropped for them."""
-    args: list[Arg] = [SCHEMA, bounds.session_ttl_s, bounds.nodes_per_session, bounds.open_call_s]
-    args += (name or "", touched_at)
+    args: list[Arg] = [*_limits(bounds), name or "", touched_at]
     for call in calls:
-        args += (call.call_id, call.arrived_at, int(call.ended), "\n".join(call.names), call.payload)
+        args += _call_args(call)
     reply = store.run(WRITE_CALLS, (keys.meta, keys.nodes, keys.order, keys.open, keys.done), args)
-    return cast("Awaitable[int]", reply)
+    return cast("Future[int]", reply)
 
 
-def touch_sessions(
-    store: Runner, tenant: str, touched_at: Mapping[str, float], *, bounds: Bounds
-) -> Awaitable[int]:
+def declare_call(
+    store: Runner, keys: SessionKeys, call: StoredCall, *, name: str | None, touched_at: float, bounds: Bounds
+) -> Future[bytes | None]:
+    """Write one call of a session; the worker that holds the session's context."""
+    args = (*_limits(bounds), name or "", touched_at, *_call_args(call))
+    reply = store.run(WRITE_CALLS, (keys.meta, keys.nodes, keys.order, keys.open, keys.done, keys.place), args)
+    return cast("Future[bytes | None]", reply)
+
+
+@lru_cache(maxsize=16)
+def _limits(bounds: Bounds) -> tuple[str, ...]:
+    """What every `write_calls` begins with; texts, which are the fastest to send."""
+    limits = (bounds.session_ttl_s, bounds.nodes_per_session, bounds.open_call_s, bounds.placement_ttl_s)
+    return (SCHEMA, *map(str, limits))
+
+
+def _call_args(call: StoredCall) -> tuple[Arg, ...]:
+    return call.call_id, call.arrived_at, "1" if call.ended else "0", "\n".join(call.names), call.payload
+
+
+def touch_sessions(store: Runner, tenant: str, touched_at: Mapping[str, float], *, bounds: Bounds) -> Future[int]:
     """Note when each of a tenant's sessions was last used; the number of sessions listed now."""
     args: list[Arg] = [SCHEMA, bounds.session_ttl_s, bounds.sessions_per_tenant]
     for session, at in touched_at.items():
         args += (at, session)
-    return cast("Awaitable[int]", store.run(TOUCH_SESSIONS, (index_key(tenant),), args))
+    return cast("Future[int]", store.run(TOUCH_SESSIONS, (index_key(tenant),), args))
 
 
 async def list_sessions(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,30 +68,32 @@ class Sessions:
         self._store = store
         self._bounds = bounds or Bounds()
         self._clock = clock
-        self._listed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._listed: dict[tuple[str, str], None] = {}
+        """The latest last."""
 
-    async def declare(self, tenant: str, session: str, record: Record) -> None:
-        """Write a call before it runs, so that others may wait for it.
+    async def declare(self, tenant: str, session: str, record: Record) -> str | None:
+        """Write a call before it runs, so that others may wait for it; the worker that holds the session's context.
 
-        The first one of a session lists it; later ones leave that to their records.
+        The first one of a session has it listed, which nobody waits for; later ones leave that to their records.
         """
         touched_at = ended_at(record)
-        write = scripts.write_calls(
-            self._store,
-            session_keys(tenant, session),
-            [stored_call(record)],
-            name=record.name,
-            touched_at=touched_at,
-            bounds=self._bounds,
+        keys = session_keys(tenant, session)
+        call = stored_call(record)
+        reply = scripts.declare_call(
+            self._store, keys, call, name=record.name, touched_at=touched_at, bounds=self._bounds
         )
-        if (tenant, session) in self._listed:
-            await write
-            return
+        if (tenant, session) not in self._listed:
+            self._list(tenant, session, touched_at)
+        holder = await reply
+        return None if holder is None else holder.decode()
+
+    def _list(self, tenant: str, session: str, touched_at: float) -> None:
+        listed = self._listed
+        listed[tenant, session] = None
+        if len(listed) > _LISTED:
+            del listed[next(iter(listed))]
         touch = scripts.touch_sessions(self._store, tenant, {session: touched_at}, bounds=self._bounds)
-        await asyncio.gather(write, touch)
-        self._listed[tenant, session] = None
-        if len(self._listed) > _LISTED:
-            self._listed.popitem(last=False)
+        touch.add_done_callback(_ignored)
 
     async def finished_steps(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, bool]:
         """Whether each step or variable is finished: a call of that name has ended, well or not, and none runs.
@@ -159,6 +160,12 @@ class Sessions:
     async def _summarise(self, tenant: str, session: str) -> SessionSummary | None:
         reply = await scripts.summarise(self._store, session_keys(tenant, session))
         return None if reply is None else _summary(session, *reply)
+
+
+def _ignored(reply: asyncio.Future[int]) -> None:
+    """The session's records list it again: one that failed is not missed."""
+    if not reply.cancelled():
+        reply.exception()
 
 
 def _summary(session: str, meta: dict[str, str], calls: int) -> SessionSummary:

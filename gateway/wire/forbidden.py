@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from gateway.errors import ForbiddenField, Unsupported
@@ -17,66 +16,60 @@ REFUSED = {
 }
 
 
-def refuse_forbidden(raw: bytes, fields: dict[str, Any], remote_media: bool) -> None:
-    """Refuse forbidden fields and content parts. `raw` is the body, `fields` its parse. Raises: ForbiddenField."""
-    if not REFUSED.keys().isdisjoint(fields):
-        for key in REFUSED.keys() & fields.keys():
-            if fields[key] is not None:
-                raise ForbiddenField(f"`{key}` is not accepted: {REFUSED[key]}.", param=key)
+STEERING = frozenset(REFUSED) | {"chat_template_kwargs"}
+"""Fields to look at before a body passes; most bodies have none of them."""
+
+
+def refuse_steering(fields: dict[str, Any]) -> None:
+    """Refuse fields that steer the engine's insides. Raises: ForbiddenField."""
+    for key in REFUSED.keys() & fields.keys():
+        if fields[key] is not None:
+            raise ForbiddenField(f"`{key}` is not accepted: {REFUSED[key]}.", param=key)
     template = fields.get("chat_template_kwargs")
     if isinstance(template, dict) and not template.keys().isdisjoint(("chat_template", "tokenize")):
         raise ForbiddenField("`chat_template_kwargs` may not set the template.", param="chat_template_kwargs")
-    if _names_media(raw):
-        _refuse_media(fields, remote_media)
 
 
-def _refuse_media(fields: dict[str, Any], remote: bool) -> None:
-    """Refuse content parts that would make the engine open, fetch (unless `remote`) or unpickle something."""
-    for part in _parts(fields):
-        kind = part.get("type")
-        if not _TENSORS.isdisjoint(part) or (isinstance(kind, str) and kind in _TENSORS):
-            raise ForbiddenField(
-                "Serialised tensors are not accepted: send the media itself, inline as a data: URL.",
-                param="messages",
-                code="serialised_media",
-            )
-        if not remote and _is_remote(part):
-            raise ForbiddenField(
-                "Media by URL is not fetched here: send it inline as a data: URL, "
-                "or set `[request] allow_remote_images = true`.",
-                param="messages",
-                code="remote_media",
-            )
+def refuse_media(fields: dict[str, Any], remote: bool) -> None:
+    """Refuse content parts that would make the engine open, fetch (unless `remote`) or unpickle something.
+
+    Looks at every message and content part, those inside tool results included. Raises: ForbiddenField.
+    """
+    waiting = [fields[key] for key in _CONTENT_KEYS if key in fields]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is list:
+            waiting += [item for item in value if type(item) is dict or type(item) is list]
+        elif type(value) is dict:
+            if "type" in value or not _MEDIA_NAMES.isdisjoint(value):
+                _refuse_part(value, remote)
+            content = value.get("content")
+            if content is not None and type(content) is not str:
+                waiting.append(content)
+
+
+def _refuse_part(part: dict[str, Any], remote: bool) -> None:
+    kind = part.get("type")
+    if not _TENSORS.isdisjoint(part) or (isinstance(kind, str) and kind in _TENSORS):
+        raise ForbiddenField(
+            "Serialised tensors are not accepted: send the media itself, inline as a data: URL.",
+            param="messages",
+            code="serialised_media",
+        )
+    if not remote and _is_remote(part):
+        raise ForbiddenField(
+            "Media by URL is not fetched here: send it inline as a data: URL, "
+            "or set `[request] allow_remote_images = true`.",
+            param="messages",
+            code="remote_media",
+        )
 
 
 _CONTENT_KEYS = ("messages", "input", "system", "query", "queries", "documents", "text_1", "text_2", "items")
 _URL_KEYS = ("image_url", "video_url", "audio_url", "file_url")
 _MEDIA_KEYS = (*_URL_KEYS, "source", "file")
 _TENSORS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil"})
-
-
-def _names_media(raw: bytes) -> bool:
-    """Whether the end of a key of those is in the body, or an escape that could spell one."""
-    return (
-        b'_url"' in raw
-        or b'"source"' in raw
-        or b'"file"' in raw
-        or b'_embeds"' in raw
-        or b'_pil"' in raw
-        or b"\\u" in raw
-    )
-
-
-def _parts(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every message and content part, those inside tool results included."""
-    waiting: list[object] = [fields.get(key) for key in _CONTENT_KEYS]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, dict):
-            yield value
-            waiting.append(value.get("content"))
+_MEDIA_NAMES = _TENSORS.union(_MEDIA_KEYS)
 
 
 def _is_remote(part: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -54,6 +55,7 @@ def is_event_stream(headers: RawHeaders) -> bool:
     return False
 
 
+@lru_cache(maxsize=1024)
 def latin1(text: str) -> bytes:
-    """A header value; what a header cannot carry is replaced."""
+    """A header value; what a header cannot carry is replaced. Kept: names of workers and sessions come again."""
     return text.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
 
 from gateway.nouns import Usage
-from gateway.structs import Frozen
+from gateway.wire.routes import Shape
 from gateway.wire.sse import find_usage
 
 TEXT_LIMIT_BYTES = 16_384
@@ -19,7 +21,7 @@ _CONTENT = re.compile(rb'"(?:content|text)": ?"((?:[^"\\]|\\.)*)"')
 _TOOL_CALL_ID = re.compile(rb'"id": ?"([\x21\x23-\x5b\x5d-\x7e]{1,255})", ?"type": ?"function"')
 
 
-class Output(Frozen):
+class Output(Struct, frozen=True):
     """One reply's text and the ids of the tool calls it made. `text` is None where it is not known in full."""
 
     text: bytes | None
@@ -60,6 +62,72 @@ class StreamedOutput:
         except orjson.JSONDecodeError:
             return None
         return text.encode()
+
+
+class _ToolCall(Struct, gc=False):
+    id: str
+
+
+class _Message(Struct, gc=False):
+    content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(Struct, gc=False):
+    message: _Message | None = None
+    text: str | None = None
+
+
+class _PromptDetails(Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _CompletionUsage(Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Completion(Struct, gc=False):
+    """What is read of a reply in the dialect of completions, chat and pooling; the rest is skipped, not built."""
+
+    choices: list[_Choice] | None = None
+    usage: _CompletionUsage | None = None
+
+
+_decode_completion = Decoder(_Completion).decode
+_OTHER_DIALECTS = (Shape.MESSAGES, Shape.RESPONSES)
+
+
+def read_reply(shape: Shape, body: bytes) -> tuple[Usage | None, Output | None]:
+    """The usage and the output of a whole reply; `(None, None)` of what is not a JSON object."""
+    if shape not in _OTHER_DIALECTS:
+        try:
+            reply = _decode_completion(body)
+        except DecodeError:
+            pass  # something in it is not as expected: what can be read is, below
+        else:
+            return _completion_usage(reply.usage), _completion_output(reply.choices)
+    message = parse_reply(body)
+    return (None, None) if message is None else (reply_usage(message), reply_output(message))
+
+
+def _completion_usage(usage: _CompletionUsage | None) -> Usage | None:
+    if usage is None:
+        return None
+    details = usage.prompt_tokens_details
+    return Usage(usage.prompt_tokens, usage.completion_tokens, None if details is None else details.cached_tokens)
+
+
+def _completion_output(choices: list[_Choice] | None) -> Output:
+    """Only replies with one choice have a text to link by."""
+    if choices is None or len(choices) != 1:
+        return Output(None)
+    message = choices[0].message
+    if message is None:
+        return Output(_bounded(choices[0].text))
+    calls = message.tool_calls
+    return Output(_bounded(message.content), [call.id for call in calls if len(call.id) <= 255] if calls else ())
 
 
 def parse_reply(body: bytes) -> dict[str, Any] | None:
@@ -131,5 +199,5 @@ def _has_id(value: object, key: str) -> bool:
 def _bounded(text: object) -> bytes | None:
     if not isinstance(text, str):
         return None
-    encoded = text.encode("utf-8", "surrogatepass")
+    encoded = text.encode()
     return encoded if len(encoded) <= TEXT_LIMIT_BYTES else None

@@ -16,7 +16,7 @@ import orjson
 
 from gateway.errors import BadRequest, TooLarge
 from gateway.structs import Frozen
-from gateway.wire.forbidden import refuse_forbidden, refuse_stateful
+from gateway.wire.forbidden import STEERING, refuse_media, refuse_stateful, refuse_steering
 from gateway.wire.routes import Route, Shape
 
 OURS = frozenset({"priority", "session_id", "cache_salt", "request_id", "workflow"})
@@ -71,20 +71,32 @@ def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
         raise BadRequest(f"The body is not valid JSON: {error}", code="invalid_json") from None
     if type(fields) is not dict:
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
-    if _containers(raw) > limits.json_depth and _deeper_than(fields, limits.json_depth):
-        raise _too_deep(limits)
-    refuse_forbidden(raw, fields, limits.remote_images)
+    if not _is_plain(fields):
+        if _containers(raw) > limits.json_depth and _deeper_than(fields, limits.json_depth):
+            raise _too_deep(limits)
+        refuse_media(fields, limits.remote_images)
+    if not STEERING.isdisjoint(fields):
+        refuse_steering(fields)
     if route.shape is Shape.RESPONSES:
         refuse_stateful(fields)
-    return Request(
-        route=route,
-        raw=raw,
-        fields=fields,
-        model=_model(fields),
-        stream=route.generates and fields.get("stream") is True,
-        n=_choices(fields, limits.n),
-        max_tokens=_max_tokens(fields),
-    )
+    stream = route.generates and fields.get("stream") is True
+    n = _choices(fields["n"], limits.n) if "n" in fields else 1
+    return Request(route, raw, fields, _model(fields), stream, n, _max_tokens(fields))
+
+
+def _is_plain(fields: dict[str, Any]) -> bool:
+    """Whether a body holds settings and messages of plain text only: nothing nests in it, nothing names media."""
+    for key, value in fields.items():
+        kind = type(value)
+        if kind is list and key == "messages":
+            for message in value:
+                if type(message) is not dict or len(message) != 2:
+                    return False
+                if type(message.get("role")) is not str or type(message.get("content")) is not str:
+                    return False
+        elif kind is list or kind is dict:
+            return False
+    return True
 
 
 def upstream_body(request: Request, ours: Mapping[str, Any], inject_usage: bool) -> bytes:
@@ -94,13 +106,13 @@ def upstream_body(request: Request, ours: Mapping[str, Any], inject_usage: bool)
     bits where the body has to be written anew.
     """
     fields = request.fields
+    if not ours and not inject_usage and DROPPED.isdisjoint(fields):
+        return request.raw
     splice = dict(ours)
     if inject_usage:
         options = fields.get("stream_options")
         splice["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     if DROPPED.isdisjoint(fields) and fields.keys().isdisjoint(splice):
-        if not splice:
-            return request.raw
         head = orjson.dumps(splice)
         brace = request.raw.index(b"{") + 1
         separator = b"," if fields else b""
@@ -122,8 +134,7 @@ def _model(fields: dict[str, Any]) -> str | None:
     return model
 
 
-def _choices(fields: dict[str, Any], limit: int) -> int:
-    n = fields.get("n")
+def _choices(n: object, limit: int) -> int:
     if n is None:
         return 1
     if type(n) is not int or n < 1:

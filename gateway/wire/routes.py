@@ -28,11 +28,8 @@ class Route:
     target: str
     shape: Shape
     dialect: Dialect = Dialect.OPENAI
-
-    @property
-    def generates(self) -> bool:
-        """Whether the engine decodes an answer (so it may be streamed, has a length, and an output)."""
-        return self.shape not in (Shape.POOLING, Shape.TOKENS)
+    generates: bool = True
+    """Whether the engine decodes an answer (so it may be streamed, has a length, and an output)."""
 
 
 _ROUTES = (
@@ -40,10 +37,10 @@ _ROUTES = (
     Route("completions", "/v1/completions", Shape.COMPLETION),
     Route("responses", "/v1/responses", Shape.RESPONSES),
     Route("messages", "/v1/messages", Shape.MESSAGES, Dialect.ANTHROPIC),
-    Route("messages.count_tokens", "/v1/messages/count_tokens", Shape.TOKENS, Dialect.ANTHROPIC),
-    Route("embeddings", "/v1/embeddings", Shape.POOLING),
-    Route("rerank", "/v1/rerank", Shape.POOLING),
-    Route("score", "/v1/score", Shape.POOLING),
-    Route("tokenize", "/tokenize", Shape.TOKENS),
+    Route("messages.count_tokens", "/v1/messages/count_tokens", Shape.TOKENS, Dialect.ANTHROPIC, generates=False),
+    Route("embeddings", "/v1/embeddings", Shape.POOLING, generates=False),
+    Route("rerank", "/v1/rerank", Shape.POOLING, generates=False),
+    Route("score", "/v1/score", Shape.POOLING, generates=False),
+    Route("tokenize", "/tokenize", Shape.TOKENS, generates=False),
 )
 ROUTES: dict[bytes, Route] = {route.target.encode(): route for route in _ROUTES}

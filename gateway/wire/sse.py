@@ -86,8 +86,11 @@ def event_json(event: bytes) -> dict[str, Any] | None:
 
 def find_usage(message: dict[str, Any]) -> dict[str, Any] | None:
     """A reply's or event's usage object: top level, or inside `response` (Responses) or `message` (Messages)."""
-    for holder in (message, message.get("response"), message.get("message")):
+    usage = message.get("usage")
+    if type(usage) is dict:
+        return usage
+    for holder in (message.get("response"), message.get("message")):
         if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
-            usage: dict[str, Any] = holder["usage"]
-            return usage
+            found: dict[str, Any] = holder["usage"]
+            return found
     return None

@@ -125,3 +125,26 @@ async def test_a_removed_worker_is_forgotten(rig: Rig) -> None:
 async def test_a_name_in_use_is_refused(rig: Rig) -> None:
     with pytest.raises(ValueError, match="w0"):
         rig.fleet.add("w0", "http://other", ScriptedEngine())
+
+
+class DeafEngine(ScriptedEngine):
+    """One probe of it outlives its cancellation."""
+
+    async def probe(self) -> WorkerInfo:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.probes += 1
+        return INFO
+
+
+async def test_closing_ends_the_watch_even_if_a_probe_swallows_the_cancellation() -> None:
+    engine, events = DeafEngine(), list[Event]()
+    fleet = Fleet(events.append, lambda worker: None, pace_s=0.001)
+    fleet.add("w0", "http://w0", engine)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await fleet.close()
+    assert engine.closed
+    assert engine.probes == 1
+    assert events == []

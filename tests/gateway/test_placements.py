@@ -106,6 +106,24 @@ async def test_a_busy_session_costs_the_store_one_question_a_second() -> None:
     assert (shared.asked, shared.claims) == (1, 2)
 
 
+async def test_a_declared_call_needs_no_question_of_its_own() -> None:
+    shared = Shared()
+    replica = Replica(shared)
+    call: Any = SimpleNamespace(
+        session="s",
+        inferred=False,
+        remembered_placement=None,
+        ready=SimpleNamespace(program=PROGRAM),
+        arrived_s=0.0,
+    )
+    replica.placements.told(call, "w1")
+    assert (call.remembered_placement, replica.home) == ("w1", {PROGRAM: "w1"})
+    call.tenant, call.dispatch, call.dispatched_s = "acme", SimpleNamespace(worker="w1", why="session"), 0.1
+    replica.placements.claim(call)
+    await asyncio.gather(*replica.background._tasks)
+    assert (shared.asked, shared.claims) == (0, 0)
+
+
 async def test_two_first_claims_at_once_leave_one_home() -> None:
     shared = Shared()
     first, second = Replica(shared), Replica(shared)

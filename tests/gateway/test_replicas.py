@@ -49,7 +49,8 @@ def hints(session: str, **more: str) -> dict[str, str]:
 
 
 async def test_each_of_many_sessions_stays_on_one_worker_through_both(make_rig, redis_url: str) -> None:
-    replicas = await pair(make_rig, redis_url, *[Behaviour()] * 4)
+    """With a margin that no load outweighs, so that only a lost placement can move a session."""
+    replicas = await pair(make_rig, redis_url, *[Behaviour()] * 4, schedule__sticky_margin=1.0)
     workers: dict[str, list[str]] = {}
 
     async def run(session: str) -> None:
@@ -57,8 +58,9 @@ async def test_each_of_many_sessions_stays_on_one_worker_through_both(make_rig, 
             reply = await replicas[call % 2].chat(f"{session} {call}", headers=hints(session))
             workers.setdefault(session, []).append(reply.headers["x-workflow-worker"])
 
-    for number in range(16):
-        await run(f"s{number}")
+    async with asyncio.TaskGroup() as group:
+        for number in range(16):
+            group.create_task(run(f"s{number}"))
     assert {session: seen for session, seen in workers.items() if len(set(seen)) > 1} == {}
     assert len({seen[0] for seen in workers.values()}) > 1
 

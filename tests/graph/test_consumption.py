@@ -16,7 +16,7 @@ def producers(links):
 
 
 def known(call_id, output):
-    return KnownCall(call_id, None, None, None, output, (), 0.0)
+    return KnownCall(call_id, None, None, None, output, ())
 
 
 def test_map_reduce_without_hints_has_edges_from_every_map(client):
@@ -130,20 +130,37 @@ def test_the_latest_messages_are_searched_first():
     assert consumptions.find([NOTE, filler]) == []
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40))
-def test_nothing_stays_of_what_is_discarded(steps):
-    consumptions, held = Consumptions(), []
-    for add, number in steps:
-        if add:
+def test_an_answer_of_both_generations_is_found_with_all_its_producers():
+    consumptions, first, second = Consumptions(), known("1", NOTE), known("2", NOTE)
+    consumptions.add(first)
+    consumptions.rotate()
+    consumptions.add(second)
+    assert consumptions.find([NOTE]) == [[first, second]]
+    consumptions.discard(first)
+    consumptions.rotate()
+    assert consumptions.find([NOTE]) == [[second]]
+    consumptions.rotate()
+    assert consumptions.find([NOTE]) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "discard", "rotate"]), st.integers(0, 5)), max_size=40))
+def test_nothing_stays_of_what_is_discarded_or_rotated_out(steps):
+    consumptions, old, held = Consumptions(), 0, []
+    for step, number in steps:
+        if step == "rotate":
+            consumptions.rotate()
+            held, old = held[old:], len(held) - old
+        elif step == "add":
             held.append(known(str(len(held)), b"Shared opening of all. Number %d: %b" % (number, NOTE)))
             consumptions.add(held[-1])
         elif held:
             consumptions.discard(held.pop(0))
+            old = max(0, old - 1)
     assert len(consumptions) == len({call.output for call in held})
     for call in held:
         consumptions.discard(call)
     assert len(consumptions) == 0
-    assert consumptions._segments == {}
+    assert (consumptions._young, consumptions._old) == ({}, {})
 
 
 @given(before=st.binary(max_size=200), answer=st.binary(min_size=64, max_size=3_000), after=st.binary(max_size=200))

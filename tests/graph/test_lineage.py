@@ -158,7 +158,7 @@ def test_memory_is_bounded_and_everything_is_forgotten(new_client, script):
     client.lineage.expire(client.now_s + bounds.age_s + 1)
     assert len(client.lineage) == 0
     for memory in memories:
-        indexes = (memory.continuations, memory.consumptions, memory.sessions, memory.tool_calls._ids)
+        indexes = (memory.continuations, memory.consumptions, memory.sessions, memory.tool_calls)
         assert [len(index) for index in indexes] == [0, 0, 0, 0]
 
 

@@ -11,7 +11,7 @@ from gateway.schedule.ranked import SLACK, RankedQueue
 
 def entries(count: int) -> list[Entry]:
     pool = Pool("m")
-    made = [Entry(ReadyCall(f"c{n}", "t", "m", 0.0, 1, 1), pool, n) for n in range(count)]
+    made = [Entry(ReadyCall(f"c{n}", "t", "m", 0.0, 1, 1), pool, n, 0.0, 0.0) for n in range(count)]
     for entry in made:
         entry.ticket = entry.arrival + 1
     return made

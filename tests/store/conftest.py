@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from gateway.nouns import Record
 from gateway.states import CallState, Outcome
-from gateway.store.client import SingleLink
+from gateway.store.memory import MemoryLink
 from gateway.store.open import Store, open_store
 from gateway.store.server import find_binary, server_arguments
 
@@ -127,7 +127,7 @@ async def store(raw: Redis, request: pytest.FixtureRequest, tmp_path: Path) -> A
     """A store on that server."""
     kind = request.node.callspec.params["raw"]
     if kind == "memory":
-        opened = Store("memory", "memory", SingleLink(raw), deadline_s=2.0)
+        opened = Store("memory", "memory", MemoryLink(raw), deadline_s=2.0)
         await opened.start()
     else:
         name = {"single": "server", "cluster": "cluster"}[kind]

@@ -1,10 +1,12 @@
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreUnavailable
+from gateway.states import Outcome
 from gateway.store.keys import Bounds, session_keys
 from gateway.store.open import Store
 from gateway.store.recorder import Recorder
@@ -49,6 +51,27 @@ async def test_arrival_and_end_become_one_write(store: Store, make_record) -> No
     assert store.counters.ops == batches + 2  # the session and the tenant's list
     assert (recorder.counters.written, recorder.counters.merged) == (1, 1)
     assert await Sessions(store).finished_steps("acme", "s1", ["map"]) == {"map": True}
+
+
+async def test_a_call_under_way_is_asked_by_the_flush(store: Store, make_record) -> None:
+    asked: list[str] = []
+
+    def watched(call_id: str) -> SimpleNamespace:
+        record = make_record(call_id, ended=False)
+        return SimpleNamespace(
+            call_id=call_id, tenant="acme", session="s1", record=lambda: asked.append(call_id) or record
+        )
+
+    recorder = Recorder(store)
+    recorder.watch(watched("runs"))
+    recorder.watch(watched("ends"))
+    recorder.write(make_record("ends"))
+    assert asked == []
+    await recorder.flush()
+    assert asked == ["runs"]
+    seen = await Sessions(store).view("acme", "s1")
+    assert seen is not None
+    assert {record.call_id: record.outcome for record in seen.records} == {"runs": None, "ends": Outcome.DONE}
 
 
 async def test_one_flush_costs_one_script_a_session(store: Store, make_record) -> None:

@@ -178,6 +178,27 @@ async def test_the_first_claim_wins_and_only_the_named_holder_gives_way(store: S
     assert await sessions.placement("acme", "s1") == "w1"
 
 
+async def test_a_declaration_says_where_the_context_lies(store: Store, make_record) -> None:
+    sessions = Sessions(store)
+    assert await sessions.declare("acme", "s1", make_record("a")) is None
+    await sessions.claim_placement("acme", "s1", "w0", None)
+    assert await sessions.declare("acme", "s1", make_record("b")) == "w0"
+
+
+async def test_writes_renew_every_key_of_an_old_session(store: Store, raw: Redis, make_record) -> None:
+    bounds = Bounds(session_ttl_s=1000, placement_ttl_s=500)
+    sessions = Sessions(store, bounds)
+    await sessions.declare("acme", "s1", make_record("a"))
+    await sessions.declare("acme", "s1", make_record("b", ended=False))
+    await sessions.claim_placement("acme", "s1", "w0", None)
+    keys = session_keys("acme", "s1")
+    every = (keys.meta, keys.nodes, keys.order, keys.open, keys.done, keys.place)
+    for key in every:
+        await raw.expire(key, 100)
+    await sessions.declare("acme", "s1", make_record("c", step=None))
+    assert [await raw.ttl(key) > 400 for key in every] == [True] * 6
+
+
 async def test_data_of_another_schema_is_refused(store: Store, raw: Redis, make_record) -> None:
     sessions = Sessions(store)
     keys = session_keys("acme", "s1")

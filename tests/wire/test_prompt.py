@@ -64,20 +64,20 @@ def test_every_dialect_gives_its_turns_and_results() -> None:
 
 @pytest.mark.parametrize(("given_ids", "count"), [([1, 2, 3], 3), ([[1, 2, 3]], 3), ([[1, 2], [3, 4]], 4)])
 def test_token_ids_are_counted(given_ids: list[object], count: int) -> None:
-    assert prompt("/v1/completions", {"prompt": given_ids}).token_ids == count
+    assert prompt("/v1/completions", {"prompt": given_ids}).size.token_ids == count
 
 
 def test_media_count_by_number_not_by_base64_length() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     audio = {"type": "input_audio", "input_audio": {"data": "A" * 400, "format": "wav"}}
     read = prompt("/v1/chat/completions", {"messages": [{"role": "user", "content": [image, audio]}]})
-    assert (read.images, read.audio_bytes) == (1, 300)
+    assert (read.size.images, read.audio_bytes, read.size.audio_clips) == (1, 300, 1)
     assert read.texts[0] == b""
 
 
 def test_text_is_counted_by_script() -> None:
     read = prompt("/v1/completions", {"prompt": "abc\u4e2d\u6587"})
-    assert (read.ascii_bytes, read.other_bytes) == (3, 6)
+    assert (read.size.ascii_bytes, read.size.other_bytes) == (3, 6)
 
 
 odd = st.recursive(
@@ -98,4 +98,4 @@ odd = st.recursive(
 )
 def test_odd_bodies_never_raise(path: bytes, body: dict[str, object]) -> None:
     request = parse_request(ROUTES[path], orjson.dumps(body), BodyLimits(remote_images=True))
-    assert read_prompt(request).images >= 0
+    assert read_prompt(request).size.images >= 0

@@ -100,6 +100,27 @@ def test_deep_json_is_refused_quickly(depth: int) -> None:
         parse(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
 
 
+DEEP: object = "x"
+for _ in range(200):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "user", "content": DEEP}]},
+        {"messages": [{"role": DEEP, "content": "x"}]},
+        {"messages": [{"role": "user", "content": "x", "name": DEEP}]},
+        {"messages": [{"role": "user", "content": "x"}, DEEP]},
+        {"messages": [{"role": "user", "content": "x"}], "stop": DEEP},
+    ],
+)
+def test_deep_values_are_found_wherever_they_stand(body: dict[str, object]) -> None:
+    with pytest.raises(TooLarge) as caught:
+        parse(body)
+    assert caught.value.code == "too_deep"
+
+
 def test_many_shallow_messages_are_not_deep() -> None:
     assert parse({"messages": [{"role": "user", "content": "x"}] * 5000}).n == 1
 
@@ -184,6 +205,7 @@ PARTS = {
     "bare image": {"image_url": "file:///etc/passwd"},
     "file": {"type": "input_file", "file_url": "https://x/"},
     "Anthropic image": {"type": "image", "source": {"type": "url", "url": "https://x/"}},
+    "beside its text": {"role": "user", "content": "look", "image_url": "https://x/"},
     "inside a tool result": {"type": "tool_result", "content": [{"image_url": {"url": "https://x/"}}]},
     "tensor": {"type": "image_embeds", "image_embeds": "gASV"},
     "tensor by type": {"type": "prompt_embeds", "data": "gASV"},

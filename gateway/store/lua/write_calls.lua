@@ -1,54 +1,105 @@
 -- Writes calls of one session: new ones, and what became of known ones. Writing a call twice changes nothing, and
 -- an ended call never opens again.
--- KEYS meta, nodes, order, open, done
--- ARGV schema, ttl_s, node_limit, open_call_s, name, touched_at,
+-- KEYS meta, nodes, order, open, done, and place if the caller wants to know it
+-- ARGV schema, ttl_s, node_limit, open_call_s, placement_ttl_s, name, touched_at,
 --      then for each call: id, arrived_at, 1 if ended, names (step and variables, by line), stored record
--- Returns how many of the oldest calls were dropped.
-local meta, nodes, order, open, done = unpack(KEYS)
-local ttl_s, limit, open_call_s = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local name, touched_at = ARGV[5], ARGV[6]
+-- Returns how many of the oldest calls were dropped; with place, the worker that holds the session's context.
+local meta, nodes, order, open, done, place = unpack(KEYS)
+local ttl_s, limit, open_call_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local name, touched_at = ARGV[6], ARGV[7]
 local ENDED = string.byte('e')
+local placement_ttl_s = tonumber(ARGV[5])
+local TRIM_EVERY = 64
+-- Times to live are renewed when this much of them has gone by.
+local renew_after_s = math.min(ttl_s / 50, placement_ttl_s / 4)
 
-local version = redis.call('HGET', meta, 'v')
+local version, ended_at, known_name = unpack(redis.call('HMGET', meta, 'v', 'ended_at', 'name'))
 if is_unknown(version) then
   return unknown('session', version)
 end
-
-local function index_names(names, id, arrived_at, ended)
-  for one in string.gmatch(names, '[^\n]+') do
-    local member = one .. '\n' .. id
-    if ended then
-      redis.call('ZREM', open, member)
-      redis.call('ZADD', done, arrived_at, one)
-    else
-      redis.call('ZADD', open, arrived_at, member)
-    end
+local held, holder = place and redis.call('GET', place), false
+if held then
+  local placed_version
+  placed_version, holder = string.match(held, '^(%d+)|(.*)$')
+  if is_unknown(placed_version) then
+    return unknown('placement', placed_version)
   end
 end
 
-local newest_at = 0
-for i = 7, #ARGV, 5 do
-  local id, arrived_at, ended, names, record = unpack(ARGV, i, i + 4)
-  local known = redis.call('HGET', nodes, id)
-  if ended == '1' or not (known and string.byte(known, 2) == ENDED) then
+local written = {}
+local function by_score(key, arrived_at, names, suffix)
+  local args = { 'ZADD', key }
+  for one in string.gmatch(names, '[^\n]+') do
+    args[#args + 1] = arrived_at
+    args[#args + 1] = one .. suffix
+  end
+  redis.call(unpack(args))
+  written[key] = true
+end
+
+local function close(names, suffix)
+  local args = { 'ZREM', open }
+  for one in string.gmatch(names, '[^\n]+') do
+    args[#args + 1] = one .. suffix
+  end
+  redis.call(unpack(args))
+end
+
+-- Returns whether the call is new.
+local function write_ended(id, arrived_at, names, record)
+  local is_new = redis.call('HSET', nodes, id, record) == 1
+  if names ~= '' then
+    if not is_new then
+      close(names, '\n' .. id)
+    end
+    by_score(done, arrived_at, names, '')
+  end
+  return is_new
+end
+
+local function write_open(id, arrived_at, names, record)
+  if redis.call('HSETNX', nodes, id, record) == 1 then
+    if names ~= '' then
+      by_score(open, arrived_at, names, '\n' .. id)
+    end
+    return true
+  end
+  if string.byte(redis.call('HGET', nodes, id), 2) ~= ENDED then
     redis.call('HSET', nodes, id, record)
+  end
+  return false
+end
+
+local newest_at, over, trims = 0, 0, false
+for i = 8, #ARGV, 5 do
+  local id, arrived_at, ended, names, record = unpack(ARGV, i, i + 4)
+  local write = ended == '1' and write_ended or write_open
+  if write(id, arrived_at, names, record) then
     redis.call('ZADD', order, arrived_at, id)
-    index_names(names, id, arrived_at, ended == '1')
+    local count = redis.call('ZCARD', order)
+    over = math.max(over, count - limit)
+    trims = trims or over > 0 or count % TRIM_EVERY == 0
   end
   newest_at = math.max(newest_at, tonumber(arrived_at))
 end
 
-redis.call('HSET', meta, 'v', SCHEMA, 'touched_at', touched_at)
-redis.call('HSETNX', meta, 'created_at', ARGV[8])
-if name ~= '' then
-  redis.call('HSET', meta, 'name', name)
+local fields = { 'HSET', meta, 'touched_at', touched_at }
+local function set(field, value)
+  fields[#fields + 1] = field
+  fields[#fields + 1] = value
 end
-local ended_at = redis.call('HGET', meta, 'ended_at')
+if not version then
+  set('v', SCHEMA)
+  set('created_at', ARGV[9])
+end
+if name ~= '' and name ~= known_name then
+  set('name', name)
+end
+redis.call(unpack(fields))
 if ended_at and tonumber(ended_at) < newest_at then
   redis.call('HDEL', meta, 'ended_at')
 end
 
-local over = redis.call('ZCARD', order) - limit
 if over > 0 then
   local oldest = redis.call('ZPOPMIN', order, over)
   for i = 1, #oldest, 2 do
@@ -56,10 +107,25 @@ if over > 0 then
   end
   redis.call('HINCRBY', meta, 'dropped', over)
 end
-redis.call('ZREMRANGEBYSCORE', open, '-inf', newest_at - open_call_s)
-redis.call('ZREMRANGEBYRANK', open, 0, -limit - 1)
-redis.call('ZREMRANGEBYRANK', done, 0, -limit - 1)
-for _, key in ipairs(KEYS) do
-  redis.call('EXPIRE', key, ttl_s)
+if trims then
+  redis.call('ZREMRANGEBYSCORE', open, '-inf', newest_at - open_call_s)
+  redis.call('ZREMRANGEBYRANK', open, 0, -limit - 1)
+  redis.call('ZREMRANGEBYRANK', done, 0, -limit - 1)
 end
-return math.max(over, 0)
+-- An index may be as new as its first entry; the other keys are as old as the session.
+if redis.call('TTL', meta) < ttl_s - renew_after_s then
+  for i = 1, 5 do
+    redis.call('EXPIRE', KEYS[i], ttl_s)
+  end
+  if held then
+    redis.call('EXPIRE', place, placement_ttl_s)
+  end
+else
+  for key in pairs(written) do
+    redis.call('EXPIRE', key, ttl_s)
+  end
+end
+if place then
+  return holder
+end
+return over

@@ -43,6 +43,7 @@ def test_round_robin_takes_turns_and_waits_for_its_turn():
     choices = [place.choose(CALL, pool, pool.up, {}, None) for _ in range(6)]
     assert [choice.worker.name for choice in choices] == ["w0", "w1", "w2"] * 2
     assert all(choice.waits_here and choice.patience_s is None for choice in choices)
+    assert [choice.has_room for choice in choices] == [True, False, True] * 2
     assert not place.may_move(CALL, {}, workers[0], workers[1])
 
 
@@ -55,7 +56,24 @@ def test_least_load_prefers_room_then_little_load_and_draws_ties():
     assert min(drawn.values()) > 90
     occupy(workers[1], 1, 99_500)
     occupy(workers[2], 1, 99_500)
-    assert place.choose(CALL, pool, pool.up, {}, None).worker is workers[0]
+    choice = place.choose(CALL, pool, pool.up, {}, None)
+    assert choice.worker is workers[0]
+    assert choice.has_room
+
+
+def test_least_load_passes_over_a_worker_without_room_however_little_loaded():
+    pool, workers = fleet(3, budget_tokens=5000)
+    place = LeastLoad(SETTINGS, ADMIT, Random(0))
+    for worker in workers:
+        occupy(worker, 30, 1000)
+    occupy(workers[1], 1, 4500)
+    assert workers[1].load() < workers[0].load()
+    assert place.choose(CALL, pool, pool.up, {}, None).worker is not workers[1]
+    for worker in workers:
+        worker.tokens = 4500
+    choice = place.choose(CALL, pool, pool.up, {}, None)
+    assert choice.worker is workers[1]
+    assert not choice.has_room
 
 
 def test_without_reuse_program_aware_is_least_load_and_ties_follow_the_seed():
@@ -87,6 +105,7 @@ def test_a_full_worker_is_worth_waiting_for_when_its_wait_is_short():
     choice = place.choose(CALL, pool, pool.up, {"w0": 900}, None)
     assert choice.worker.name == "w0"
     assert choice.waits_here
+    assert not choice.has_room
     assert choice.patience_s is not None
     assert 1.9 < choice.patience_s < 2.1, "as long as it would take on the other worker: 1,000 + 100 tokens"
     occupy(workers[0], 2, 5000, service_s=10.0)

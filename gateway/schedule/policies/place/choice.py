@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.admit import AdmitPolicy
 from gateway.schedule.worker import WorkerState
+from gateway.structs import Frozen
 
 
-class Choice(NamedTuple):
-    """The worker for a call and why. (A tuple: one is made for every call.)"""
+class Choice(Frozen):
+    """The worker for a call and why."""
 
     worker: WorkerState
     why: str
     """`session`, `prefix`, `load`, `round_robin` or `only`, as in `Dispatch.why`."""
+    has_room: bool
+    """Whether the call may start there now."""
     waits_here: bool
-    """If it is full: whether the call waits for this worker alone, or for any of the pool."""
+    """If not: whether the call waits for this worker alone, or for any of the pool."""
     patience_s: float | None = None
     """How long waiting for this worker alone can pay; None is without limit."""
+
+
+def has_room(admit: AdmitPolicy, worker: WorkerState, call: ReadyCall, cached: Mapping[str, int]) -> bool:
+    """Whether the call, charged for the prompt tokens that are not cached there, may start on `worker` now."""
+    missing_tokens = call.prompt_tokens - cached.get(worker.name, 0)
+    return admit.fits(worker, (missing_tokens if missing_tokens > 1 else 1) + call.output_tokens)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf as INFINITY
 from random import Random
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
-from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -32,20 +33,26 @@ class LeastLoad:
         home: WorkerState | None,
     ) -> Choice:
         """The least loaded worker that has room, else the least loaded."""
-        del pool, home
+        del home
+        admit = self._admit
         if len(workers) == 1:
-            return Choice(workers[0], "only", False)
-        best, best_key, ties = workers[0], (True, float("inf")), 1
+            return Choice(workers[0], "only", has_room(admit, workers[0], call, cached), False)
+        if not pool.queue.live and has_room(admit, least := self._least(workers), call, cached):
+            return Choice(least, "load", True, False)
+        free = [worker for worker in workers if has_room(admit, worker, call, cached)]
+        return Choice(self._least(free or workers), "load", bool(free), False)
+
+    def _least(self, workers: Sequence[WorkerState]) -> WorkerState:
+        best, best_load, ties = workers[0], INFINITY, 1
         for worker in workers:
-            tokens = call.prompt_tokens - cached.get(worker.name, 0) + call.output_tokens
-            key = (not self._admit.fits(worker, tokens), worker.load())
-            if key < best_key:
-                best, best_key, ties = worker, key, 1
-            elif key == best_key:
+            load = worker.load()
+            if load < best_load:
+                best, best_load, ties = worker, load, 1
+            elif load == best_load:
                 ties += 1
                 if self._rng.random() * ties < 1:
                     best = worker
-        return Choice(best, "load", False)
+        return best
 
     def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
         """Nobody waits for one worker alone, except after failing on the others: any that has room will do."""

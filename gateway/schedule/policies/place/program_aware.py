@@ -9,11 +9,12 @@ worker; where nothing can be reused it is plain least-loaded, which then is bett
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf as INFINITY
 from random import Random
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
-from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.policies.place.least_load import LeastLoad
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
@@ -46,38 +47,55 @@ class ProgramAware:
         """Home within the margin, else the least predicted completion."""
         if home is None and (not cached or len(workers) == 1):
             return self._least_load.choose(call, pool, workers, cached, home)
-        best, best_s, other_s, home_s, ties = workers[0], float("inf"), float("inf"), float("inf"), 1
+        if not pool.queue.live:
+            choice = self._quickest(call, workers, cached, home, False)
+            if choice.has_room:
+                return choice
+        return self._quickest(call, workers, cached, home, True)
+
+    def _quickest(
+        self,
+        call: ReadyCall,
+        workers: Sequence[WorkerState],
+        cached: Mapping[str, int],
+        home: WorkerState | None,
+        waits: bool,
+    ) -> Choice:
+        """Without `waits` every worker is taken to have room, and patience is not worked out: since waiting only
+        adds to a completion, the choice is right if the chosen worker has room."""
+        best, best_s, other_s, home_s, ties = workers[0], INFINITY, INFINITY, INFINITY, 1
         for worker in workers:
-            ends_s = self._completion_s(call, cached.get(worker.name, 0), worker)
+            ends_s = self._completion_s(call, cached.get(worker.name, 0), worker, waits)
             if worker is home:
                 home_s = ends_s
             if ends_s < best_s * self._tie:
                 best, best_s, other_s, ties = worker, ends_s, best_s, 1
                 continue
-            other_s = min(other_s, ends_s)
+            if waits:
+                other_s = min(other_s, ends_s)
             if ends_s * self._tie <= best_s:
                 ties += 1
                 if self._rng.random() * ties < 1:
                     best, best_s, other_s = worker, ends_s, best_s
+        why = "prefix" if best.name in cached else "load"
         if home is not None and best_s >= self._left_below_s(home_s):
-            return Choice(home, "session", True, self._patience_s(other_s if home is best else best_s))
-        return Choice(best, "prefix" if best.name in cached else "load", True, self._patience_s(other_s))
+            why = "session"
+            if home is not best:
+                best, other_s = home, best_s
+        free = has_room(self._admit, best, call, cached)
+        return Choice(best, why, free, True, other_s if other_s < self._max_patience_s else self._max_patience_s)
 
     def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
         """By predicted completion, with the margin that keeps a program where its context is."""
-        here_s = self._completion_s(call, cached.get(here.name, 0), here)
-        there_s = self._completion_s(call, cached.get(there.name, 0), there)
+        here_s = self._completion_s(call, cached.get(here.name, 0), here, True)
+        there_s = self._completion_s(call, cached.get(there.name, 0), there, True)
         return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
 
     def _left_below_s(self, home_s: float) -> float:
         """The completion elsewhere that makes leaving pay: less by the margin, and by more than noise."""
         return min(home_s * self._stay, home_s - self._gain_s)
 
-    def _patience_s(self, elsewhere_s: float) -> float:
-        """Waiting for one worker cannot pay for longer than the call would take elsewhere."""
-        return min(self._max_patience_s, elsewhere_s)
-
-    def _completion_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState) -> float:
+    def _completion_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState, waits: bool) -> float:
         missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1
         output_tokens = call.output_tokens
         rates = worker.rates
@@ -85,6 +103,6 @@ class ProgramAware:
         ends_s = (worker.prefill_tokens + missing_tokens) * rates.prefill_s + output_tokens * rates.decode_s * (
             1 + beside
         )
-        if not self._admit.fits(worker, missing_tokens + output_tokens):
+        if waits and not self._admit.fits(worker, missing_tokens + output_tokens):
             ends_s += worker.wait_s()
         return ends_s

@@ -7,7 +7,7 @@ from random import Random
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
-from gateway.schedule.policies.place.choice import Choice
+from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -16,10 +16,11 @@ from gateway.schedule.worker import WorkerState
 class RoundRobin:
     """Turns are counted per model. A call whose turn falls on a full worker waits for that one."""
 
-    __slots__ = ()
+    __slots__ = ("_admit",)
 
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
-        del settings, admit, rng
+        del settings, rng
+        self._admit = admit
 
     def choose(
         self,
@@ -30,9 +31,10 @@ class RoundRobin:
         home: WorkerState | None,
     ) -> Choice:
         """The next worker."""
-        del call, cached, home
+        del home
+        worker = workers[pool.turn % len(workers)]
         pool.turn += 1
-        return Choice(workers[(pool.turn - 1) % len(workers)], "round_robin", True)
+        return Choice(worker, "round_robin", has_room(self._admit, worker, call, cached), True)
 
     def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
         """Never: a turn is a turn."""
