@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from engines.compiled import modules
+from engines.install import apt
 from engines.install.console import elapsed
 from engines.install.environment import Environment, InstallError
 
 TOOLS: Final = Path(".loomgate", "compiler")
+DISTRIBUTION: Final = Path("/usr/include")
+"""Where the headers of a distribution's own Python lie."""
 KEPT: Final = 3
 """Builds that stay: an older one may still be what a running gateway imports from."""
 _ASK: Final = "import sysconfig as s; print(s.get_config_var('CC') or 'cc'); print(s.get_path('include'))"
@@ -65,14 +68,17 @@ def _edited(root: Path, wanted: bool) -> str:
 
 
 def _missing(bin_folder: Path) -> str:
-    """What the machine lacks to compile for the environment's interpreter."""
+    """What the machine lacks to compile for the environment's interpreter, and we may not install."""
     asked = subprocess.run([str(bin_folder / "python"), "-c", _ASK], capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         return "the environment's Python does not run"
     compiler, include = asked.stdout.splitlines()
-    if shutil.which(shlex.split(compiler)[0]) is None:
+    command, header = shlex.split(compiler)[0], Path(include, "Python.h")
+    if header.is_relative_to(DISTRIBUTION) and not header.is_file() and apt.may_install():
+        apt.install(f"lib{header.parent.name}-dev")
+    if shutil.which(command) is None:
         return "no C compiler"
-    return "" if Path(include, "Python.h").is_file() else "no Python.h (python3-dev)"
+    return "" if header.is_file() else "no Python.h (python3-dev)"
 
 
 def _forget(builds: Path) -> None:

@@ -51,6 +51,7 @@ def test_the_fingerprint_falls_with_sources_compiler_and_interpreter(checkout: P
 def test_it_is_skipped_where_it_is_not_wanted_or_cannot_be_done(checkout: Path, monkeypatch) -> None:
     assert came_of_it(checkout, COMPILED="0") == "off"
     monkeypatch.setenv("PATH", str(checkout))
+    monkeypatch.setattr(step, "DISTRIBUTION", checkout)
     assert came_of_it(checkout) == "none: no C compiler"
 
 
