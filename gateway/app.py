@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from types import TracebackType
 
 import uvloop
 
+from engines.compiled import load
 from engines.vllm import VllmWorker
 from gateway import logs
 from gateway.admin import admin_app
@@ -112,7 +114,7 @@ class Gateway:
         replica = secrets.token_hex(8)
         shares = Shares(Leases(self.store, replica), self._demand, self.loop.feed)
         for work in (self.loop.tick, shares.keep, self._sweep):
-            self._own(asyncio.create_task(_always(work), name=work.__qualname__))
+            self._own(asyncio.create_task(_always(work), name=work.__name__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
 
@@ -180,6 +182,7 @@ class Gateway:
 
     async def serve(self, ready: Callable[[Listening], None] = lambda listening: None) -> None:
         """Serve until `stop` is set or a signal asks to stop; then drain. Raises: SettingsError."""
+        log.info("serving", extra={"compiled": load.is_active(), "python": sys.version.split()[0]})
         loop = asyncio.get_running_loop()
         signals = {
             signal.SIGTERM: self._begin_stop,

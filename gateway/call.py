@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
 from gateway.schedule.events import Dispatch
 from gateway.states import CallState, IllegalMove, Outcome, move
+from gateway.structs import Unique
 from gateway.wire.reply import Output
 from gateway.wire.request import Request
 from hints.model import Hint
@@ -19,7 +18,7 @@ _READY, _DISPATCHED, _TERMINAL = CallState.READY, CallState.DISPATCHED, CallStat
 """By global name: reading an enumeration's member through its class costs ten times as much."""
 
 
-class Call(Struct, eq=False):
+class Call(Unique):
     """The mutable life of one call. Times are seconds on the core's clock unless named `_at` (Unix)."""
 
     call_id: str
