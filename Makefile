@@ -1,22 +1,25 @@
 # Everything a checkout needs: `make up` and `make test` work with nothing but make and Python 3.11 to 3.13.
-# Variables of `make up`: PORT, MODEL, DEVICE=auto|cpu|cuda, WORKERS=url,... (attach, start no engine), PYTHON.
+# Variables of `make up`: PORT, MODEL, DEVICE=auto|cpu|cuda, WORKERS=url,... (attach, start no engine), PYTHON,
+# COMPILED=0 (never compile the hot modules) or 1 (compile them even while their sources are being edited).
 
 .DEFAULT_GOAL := help
 .PHONY: up test check bench demo lock clean help python dev
-export PORT MODEL DEVICE WORKERS
+export PORT MODEL DEVICE WORKERS COMPILED
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 LOCAL_WHEELS = UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"
-LOCK = $(BIN)/uv pip compile -q pyproject.toml --universal \
+RESOLVE = $(BIN)/uv pip compile -q --universal \
 	--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+LOCK = $(RESOLVE) pyproject.toml
 CPU_LOCK = $(LOCAL_WHEELS) $(LOCK) --overrides requirements/overrides.txt
 
 up: python  ## environment, model, store, two workers, gateway; Ctrl-C stops it all
 	@$(PYTHON) -m engines.install up
 
-test: dev  ## all tests, those on a real engine too; TESTS="path ..." for some
+test: dev  ## all tests, those on a real engine too; TESTS="path ..." for some, COMPILED=1 on compiled modules
+	@test "$(COMPILED)" != 1 || $(PYTHON) -m engines.install compile
 	@$(BIN)/pytest $(TESTS)
 
 check: dev  ## lint, format, types
@@ -35,6 +38,7 @@ lock: dev  ## resolve the versions in requirements/ anew
 	$(CPU_LOCK) --upgrade --extra cpu --extra dev -o requirements/dev.txt
 	$(CPU_LOCK) --extra cpu -c requirements/dev.txt -o requirements/cpu.txt
 	$(LOCK) -c requirements/dev.txt -o requirements/gateway.txt
+	$(RESOLVE) --group compile -c requirements/dev.txt -o requirements/compile.txt
 	$(LOCK) --upgrade --extra cuda -o requirements/cuda.txt
 
 clean:  ## remove the environments, the model and the store's data

@@ -12,21 +12,27 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import uvloop
 
+from engines.compiled import load
 from engines.vllm import VllmWorker
 from gateway import logs
 from gateway.admin import admin_app
 from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
+from gateway.call import Call
 from gateway.control import control_app
+from gateway.control_variables import variable_routes
+from gateway.dataflow import Dataflow
 from gateway.dispatch import Dispatcher
 from gateway.estimate.lengths import LengthEstimator
 from gateway.estimate.tokens import TokenEstimator
@@ -37,6 +43,7 @@ from gateway.http_server import Listening, serve
 from gateway.intake import MODES, Intake
 from gateway.loop import Loop
 from gateway.metrics import Metrics
+from gateway.parking import Parking
 from gateway.placements import Placements
 from gateway.ports import AdminView, ControlView
 from gateway.reading import read_state
@@ -53,6 +60,10 @@ from gateway.store.open import Store, open_store
 from gateway.store.recorder import Recorder
 from gateway.store.server import BinaryMissing
 from gateway.store.sessions import Sessions
+from gateway.store.variable_scripts import Limits as VariableLimits
+from gateway.store.variables import Variables
+from gateway.store.wakeups import Wakeups
+from gateway.variable_access import VariableAccess
 from gateway.wire.request import BodyLimits
 
 TASK_AGAIN_S = 1.0
@@ -106,13 +117,20 @@ class Gateway:
         self.recorder.start()
         self._stack.push_async_callback(self.recorder.close)
         self.sessions = Sessions(self.store, bounds)
+        self.variables = Variables(
+            self.store, bounds, limits=VariableLimits(value_bytes=self.settings.limits.value_bytes)
+        )
+        self.wakeups = Wakeups(self.store.dial, self._variables_changed)
+        self.wakeups.start()
+        self._stack.push_async_callback(self.wakeups.close)
         self._stack.push_async_callback(self.background.close)
         self._build_path()
+        self._stack.push_async_callback(self.dataflow.close)
         self._stack.push_async_callback(self.fleet.close)
         replica = secrets.token_hex(8)
         shares = Shares(Leases(self.store, replica), self._demand, self.loop.feed)
         for work in (self.loop.tick, shares.keep, self._sweep):
-            self._own(asyncio.create_task(_always(work), name=work.__qualname__))
+            self._own(asyncio.create_task(_always(work), name=work.__name__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
 
@@ -120,6 +138,8 @@ class Gateway:
         """Assemble the request path: front, intake, gate, dispatch, resolve."""
         settings = self.settings
         tokens, lengths = TokenEstimator(), LengthEstimator()
+        parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps)
+        dataflow = self.dataflow = Dataflow(self.variables, parking, self._refill)
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(
             lineage=self.lineage,
@@ -131,13 +151,16 @@ class Gateway:
             background=self.background,
             feed=self.loop.feed,
             counts=self.metrics,
+            dataflow=dataflow,
+            parking=parking,
         )
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,
-            Gate(self.sessions, placements, self.recorder.flush),
+            Gate(self.sessions, placements, dataflow),
             attempt_limits(settings),
             salt=self._salts,
+            commit=dataflow.commit,
             started=self.resolver.started,
             ended=self.resolver.ended,
         )
@@ -149,15 +172,28 @@ class Gateway:
             salt=self._salts,
             only_model=self._only_model,
         )
+        access = VariableAccess(self.variables, parking, self.dispatcher)
+        variables = variable_routes(access, settings.limits.value_bytes)
         self.front = Front(
             authenticate=Keys(settings.keys).authenticate,
             intake=self.intake,
             dispatcher=self.dispatcher,
-            control=control_app(ControlView(self)),
+            control=control_app(ControlView(self), variables),
             models=lambda: [worker.info for worker in self.fleet],
             refused=self.metrics.refused,
         )
         self._apply(settings)
+
+    def _variables_changed(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
+        self.parking.changed(tenant, session)
+
+    def _refill(self, call: Call, fields: dict[str, Any]) -> None:
+        self.intake.refill(call, fields)
+
+    async def _finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
+        """Records are written behind the replies: this replica's are written first."""
+        await self.recorder.flush()
+        return await self.sessions.finished_steps(tenant, session, names)
 
     def _apply(self, settings: Settings) -> None:
         """Put what may change at run time into force."""
@@ -175,11 +211,15 @@ class Gateway:
             remote_images=settings.request.allow_remote_images,
         )
         self.dispatcher.limits = attempt_limits(settings)
+        self.parking.limit_per_tenant = settings.limits.parked_per_tenant
+        self.dataflow.input_s = settings.timeouts.input_s
+        self.dataflow.value_bytes = settings.limits.value_bytes
         self.dispatcher.learns = settings.hints.mode != "off"
         logs.set_level(settings.log.level)
 
     async def serve(self, ready: Callable[[Listening], None] = lambda listening: None) -> None:
         """Serve until `stop` is set or a signal asks to stop; then drain. Raises: SettingsError."""
+        log.info("serving", extra={"compiled": load.is_active(), "python": sys.version.split()[0]})
         loop = asyncio.get_running_loop()
         signals = {
             signal.SIGTERM: self._begin_stop,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from gateway.errors import LoomgateError
 from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
 from gateway.schedule.events import Dispatch
 from gateway.states import CallState, IllegalMove, Outcome, move
+from gateway.structs import Unique
 from gateway.variables.plan import Plan
 from gateway.wire.reply import Output
 from gateway.wire.request import Request
@@ -24,7 +23,7 @@ ORPHAN_S = 30.0
 """How long a producer that others wait for runs on without its client."""
 
 
-class Call(Struct, eq=False):
+class Call(Unique):
     """The mutable life of one call. Times are seconds on the core's clock unless named `_at` (Unix)."""
 
     call_id: str
@@ -65,6 +64,8 @@ class Call(Struct, eq=False):
     task: asyncio.Task[None] | None = None
     client_gone: bool = False
     expired: bool = False
+    cancelled: bool = False
+    """Its session was cancelled."""
     evicted: bool = False
     """Its worker left the rotation before a byte had reached the client."""
 
@@ -101,6 +102,11 @@ class Call(Struct, eq=False):
             self._interrupt()
         else:
             asyncio.get_running_loop().call_later(ORPHAN_S, self._interrupt)
+
+    def cancel(self) -> None:
+        """Its session was cancelled."""
+        self.cancelled = True
+        self._interrupt()
 
     def expire(self) -> None:
         """The total deadline has passed."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -97,12 +97,14 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=1024)]
 
 
-def control_app(ports: ControlPorts) -> FastAPI:
-    """The control routes over `ports`."""
+def control_app(ports: ControlPorts, *others: APIRouter) -> FastAPI:
+    """The control routes over `ports`, and the `others`."""
     api = new_api("loomgate")
     api.add_middleware(RawPath)
     _add_health(api, ports)
     _add_sessions(api, ports)
+    for routes in others:
+        api.include_router(routes)
 
     @api.get("/v1/workflow/calls/{call_id}")
     async def call(tenant: Tenant, call_id: CallId) -> Response:

@@ -1,8 +1,8 @@
 """The data side of one call: its outputs declared, its inputs waited for and filled in, its values committed.
 
-In the order it happens: `plan` (pure, from the hints), `declare` (one atomic step in the store), `fill` (parks the call
-until its inputs are there), `commit` (before anyone sees the reply's end) or `fail`. Parrot (Lin et al., OSDI 2024),
-section 4: values flow between calls inside the service.
+In the order it happens: `plan` (pure, from the hints), `declare` (one atomic step in the store), `fill` (parks the
+call until its inputs are there), `commit` (before anyone sees the reply's end) or, at the latest when the call has
+`ended`, the failure of its outputs. Parrot (Lin et al., OSDI 2024), section 4: values flow inside the service.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class VariableWriter(Protocol):
     ) -> Committed | Fenced | Refused:
         """Give variables their values: all or none, each once."""
 
-    async def fail(
-        self, tenant: str, session: str, call_id: str, epoch: int, cause: Cause
-    ) -> Failed | Fenced:
+    async def fail(self, tenant: str, session: str, call_id: str, epoch: int, cause: Cause) -> Failed | Fenced:
         """Fail every output of the call that has no value."""
 
 
@@ -64,13 +62,12 @@ class Dataflow:
         variables: VariableWriter,
         parking: Parking,
         refill: Callable[[Call, dict[str, Any]], None],
-        *,
-        input_s: float,
-        value_bytes: int,
     ) -> None:
-        """`refill` gives a call its rendered body; `input_s` bounds the wait for inputs, in seconds."""
-        self.input_s = input_s
-        self.value_bytes = value_bytes
+        """`refill` gives a call its rendered body."""
+        self.input_s = 600.0
+        """How long a call waits for its inputs, at most."""
+        self.value_bytes = 4 << 20
+        """The longest value."""
         self._variables = variables
         self._parking = parking
         self._refill = refill
@@ -117,9 +114,7 @@ class Dataflow:
             return
         call.to(CallState.PARKED)
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
-        found = await self._parking.wait(
-            call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s
-        )
+        found = await self._parking.wait(call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s)
         if plan.template.used:
             values = {name: found[name].text for name in plan.template.used}
             self._refill(call, plan.template.render(values))
@@ -133,7 +128,8 @@ class Dataflow:
         if plan is None or not plan.undone:
             return
         if reply is None:
-            return await self._fail(call, plan, "its reply cannot be read")
+            await self._fail(call, plan, "its reply cannot be read")
+            return
         try:
             values = await self._cut(plan, reply)
         except TransformFailed as error:
@@ -171,7 +167,8 @@ class Dataflow:
         """Say it until the store has heard it, for about a minute; after that its consumers' time runs out."""
         for pause_s in FAIL_AGAIN_S:
             try:
-                return await self._fail(call, plan, reason, cause)
+                await self._fail(call, plan, reason, cause)
+                return
             except StoreUnavailable:
                 await asyncio.sleep(pause_s)
         log.error("outputs_left_open", extra={"call": call.call_id, "outputs": ",".join(plan.names)})
@@ -213,8 +210,8 @@ def _taken(taken: Taken) -> Conflict:
     step = f" (step {taken.step})" if taken.step else ""
     how = "was given a value" if taken.state == "value" else "is being produced, since it was declared"
     return Conflict(
-        f"{taken.name} {how} at {at} by {who}{step}. A variable has one value in a session: use a new session for a "
-        f"new run, or, in a loop, names such as {taken.name}.1, {taken.name}.2.",
+        f"{taken.name} {how} at {at} by {who}{step}. A variable has one value in a session: use a new session "
+        f"for a new run, or, in a loop, names such as {taken.name}.1, {taken.name}.2.",
         code="variable_taken",
         param=taken.name,
     )

@@ -25,7 +25,7 @@ from engines.base import (
     Unreachable,
 )
 from gateway.call import Call, Listener
-from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
+from gateway.errors import Conflict, EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
 from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.loop import Loop
@@ -86,6 +86,13 @@ class Dispatcher:
         oldest_s = self._loop.clock() - self.limits.total_s
         for call in list(takewhile(lambda call: call.arrived_s < oldest_s, self._live.values())):
             call.expire()
+
+    def cancel(self, tenant: str, session: str) -> int:
+        """End the calls of a session; how many."""
+        calls = [call for call in self._live.values() if call.session == session and call.tenant == tenant]
+        for call in calls:
+            call.cancel()
+        return len(calls)
 
     async def run(self, call: Call, client: RawHeaders, send: Send) -> None:
         """Run one call. Raises: LoomgateError while the client has been sent nothing; CancelledError."""
@@ -155,7 +162,7 @@ class Dispatcher:
             if reply.streams:
                 call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
-                await relay_stream(call, reply, send, self.learns, _takes_usage_out(call), commit)
+                await relay_stream(call, reply, send, self.learns, _takes_usage_out(call), commit=commit)
             else:
                 await relay_whole(call, reply, send, self.learns, commit)
         except EngineError as error:
@@ -169,18 +176,24 @@ class Dispatcher:
     def _swallows(self, call: Call) -> bool:
         """Whether a cancellation was the call's own (its client left, its time is up) and ends here.
 
-        Raises: WorkerTimeout when the total deadline has passed.
+        Raises: WorkerTimeout when the total deadline has passed, Conflict when its session was cancelled.
         """
         now_s = self._loop.clock()
         if call.client_gone:
             call.end(Outcome.CANCELLED, 499, now_s)
+        elif call.cancelled:
+            call.end(Outcome.CANCELLED, 409, now_s)
         elif call.expired:
             call.end(Outcome.FAILED, 504, now_s)
         else:
             call.end(Outcome.CANCELLED, 503, now_s)
             return False
         _uncancel()
-        if call.expired and not call.client_gone:
+        if call.client_gone:
+            return True
+        if call.cancelled:
+            raise Conflict("The session was cancelled.", code="session_cancelled")
+        if call.expired:
             raise WorkerTimeout(f"No complete reply within {self.limits.total_s:g} s.", code="total_timeout")
         return True
 

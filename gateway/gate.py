@@ -12,6 +12,7 @@ from gateway.nouns import Record
 from gateway.placements import Placements
 from hints.model import Mode
 
+
 class SessionStore(Protocol):
     """The part of the store that the gate asks. Everything raises StoreUnavailable within the store's deadline."""
 

@@ -42,10 +42,10 @@ class VariableStore(Protocol):
 class WakeUps(Protocol):
     """Tells of changes in the sessions subscribed to."""
 
-    async def subscribe(self, tenant: str, session: str) -> None:
-        """From now on changes of this session are told."""
+    async def subscribe(self, tenant: str, session: str) -> bool:
+        """From now on changes of this session are told, or (False) soon."""
 
-    async def unsubscribe(self, tenant: str, session: str) -> None:
+    def unsubscribe(self, tenant: str, session: str) -> None:
         """No more."""
 
 
@@ -117,10 +117,8 @@ class _Watch:
 class Parking:
     """All waiting calls of this replica. Bounded per tenant; `parked` counts them."""
 
-    def __init__(
-        self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps, *, limit_per_tenant: int = 10_000
-    ) -> None:
-        self.limit_per_tenant = limit_per_tenant
+    def __init__(self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps) -> None:
+        self.limit_per_tenant = 10_000
         self._variables = variables
         self._wakeups = wakeups
         self._finished = finished
@@ -187,8 +185,8 @@ class Parking:
                 with contextlib.suppress(StoreUnavailable):
                     await self._look(tenant, session, watch)
                     if watch.waiters and not subscribed:
-                        subscribed = True
                         await self._wakeups.subscribe(tenant, session)
+                        subscribed = True
                         continue
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_S):
@@ -196,7 +194,7 @@ class Parking:
         finally:
             self._watches.pop((tenant, session), None)
             if subscribed:
-                await self._wakeups.unsubscribe(tenant, session)
+                self._wakeups.unsubscribe(tenant, session)
 
     async def _look(self, tenant: str, session: str, watch: _Watch) -> None:
         names = list(watch.waiters)

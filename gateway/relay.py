@@ -18,7 +18,6 @@ from gateway.wire.headers import client_headers, is_event_stream, latin1
 from gateway.wire.reply import StreamedOutput, read_reply, read_usage
 from gateway.wire.sse import UsageTap
 
-
 Commit = Callable[[Call, ProducedReply | None], Awaitable[None]]
 """Commits what a reply gives; None for a reply that cannot be read. Raises: StoreUnavailable."""
 
@@ -79,7 +78,7 @@ async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, com
 
 
 async def relay_stream(
-    call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool, commit: Commit | None
+    call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool, *, commit: Commit | None
 ) -> None:
     """Pass a stream on as it comes, its values committed before its end. If it breaks, its last event says so.
 

@@ -9,11 +9,13 @@ from msgspec.structs import replace
 
 from gateway.background import Background
 from gateway.call import Call
+from gateway.dataflow import Dataflow
 from gateway.estimate.lengths import LengthEstimator
 from gateway.estimate.tokens import TokenEstimator
 from gateway.graph.lineage import Lineage
 from gateway.intake import program_key
 from gateway.nouns import Record
+from gateway.parking import Parking
 from gateway.placements import Placements, PlacementStore
 from gateway.schedule.events import Event, SessionEnded
 from gateway.states import Outcome
@@ -59,6 +61,8 @@ class Resolver:
         background: Background,
         feed: Callable[[Event], None],
         counts: Counts,
+        dataflow: Dataflow,
+        parking: Parking,
     ) -> None:
         self._lineage = lineage
         self._tokens = tokens
@@ -69,6 +73,8 @@ class Resolver:
         self._background = background
         self._feed = feed
         self._counts = counts
+        self._dataflow = dataflow
+        self._parking = parking
         self._recent: dict[str, Record] = {}
         """The younger half of the records; `_older` holds those before them."""
         self._older: dict[str, Record] = {}
@@ -88,7 +94,11 @@ class Resolver:
         if call.outcome is _DONE:
             self._learn(call)
         self._keep(call.record())
-        if call.session is not None and call.hint.final:
+        if call.session is None:
+            return
+        self._dataflow.ended(call)
+        self._parking.changed(call.tenant, call.session)
+        if call.hint.final:
             self.end_session(call.tenant, call.session)
             self._background.run("end session", self._end_stored(call.tenant, call.session))
 

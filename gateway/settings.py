@@ -155,6 +155,10 @@ class Limits(Section):
     """Of a reply that has to be held whole."""
     connections: Count = 8192
     """Clients connected to the main listener at a time."""
+    parked_per_tenant: Count = 10_000
+    """Calls that wait for variables."""
+    value_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 4 << 20
+    """Of one variable."""
 
 
 class Timeouts(Section):
@@ -165,6 +169,8 @@ class Timeouts(Section):
     idle_s: Seconds = 120
     """Between two pieces of a reply, and of a client that stops reading."""
     total_s: Seconds = 3600
+    input_s: Seconds = 600
+    """How long a call waits for variables that it lists."""
     drain_s: Seconds = 30
     client_header_s: Seconds = 30
     """For a request's head, and between two pieces of its body."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from hints import formats, syntax
 from hints.model import DATA_FIELDS, Mode, Objective, Output
@@ -19,7 +19,7 @@ from hints.syntax import Item, Malformed
 
 OWN_BODY_KEY = "workflow"
 """The body key that holds our fields; it is ours, and must not reach an engine."""
-HEADER_PREFIX = b"x-workflow-"
+HEADER_PREFIX: Final[bytes] = b"x-workflow-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
-"""`python3 -m engines.install up` (or `dev`): check the machine, complete the environment, hand over to it."""
+"""`python3 -m engines.install up|dev|compile`: check the machine, complete the environment, hand over to it."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from engines.compiled import step as compiled
 from engines.install import numa, redis_server, stamps
 from engines.install.console import StepLine, elapsed, size
 from engines.install.environment import Environment, InstallError
@@ -20,7 +22,7 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str]) -> int:
-    """`up` (then becomes the gateway) or `dev` (only installs)."""
+    """`up` (then becomes the gateway), `dev` (only installs) or `compile` (also compiles, or fails)."""
     try:
         options = from_environment(os.environ)
         if argv == ["up"]:
@@ -29,13 +31,15 @@ def main(argv: list[str]) -> int:
         if argv == ["dev"]:
             _complete(DEV, "1/1")
             return 0
+        if argv == ["compile"]:
+            return 0 if _compile(_complete(DEV, "1/2"), "2/2", {**os.environ, "COMPILED": "1"}) else 1
     except (BadOption, InstallError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-    print("usage: python3 -m engines.install up|dev", file=sys.stderr)
+    print("usage: python3 -m engines.install up|dev|compile", file=sys.stderr)
     return 2
 
 
@@ -47,6 +51,7 @@ def _up(options: Options) -> None:
     if not _may_go_on(machine, options.port, problems(machine, options, kind, installed=installed)):
         return
     environment = _complete(kind, "2/5")
+    _compile(environment, "2/5", os.environ)
     path = f"{environment.bin}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [str(environment.bin / "loomgate"), "up", "--prepared", *flags(options)]
     os.chdir(ROOT)
@@ -71,6 +76,15 @@ def _complete(kind: Kind, step: str) -> Environment:
         numa.ensure()
     line.done(f"installed  {elapsed(time.monotonic() - started_s)}" if changed else "cached")
     return environment
+
+
+def _compile(environment: Environment, step: str, environ: Mapping[str, str]) -> bool:
+    """Compile what can be; whether there are compiled modules now."""
+    line = StepLine(step, "compiled modules")
+    environment.progress = line.update
+    came_of_it = compiled.ensure(environment, environ)
+    line.done(came_of_it)
+    return came_of_it.startswith(("built", "cached"))
 
 
 if __name__ == "__main__":

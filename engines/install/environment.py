@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.install import stamps
+from engines.install.choose_python import candidates, choose
 from engines.install.console import elapsed, size
 from engines.install.kinds import Kind
 from engines.install.pip_settings import parse, uv_environment
@@ -59,6 +60,16 @@ class Environment:
             self._install()
         return True
 
+    def install_apart(self, lock: Path, folder: Path) -> None:
+        """Install a lock of tools into a folder outside the environment. Raises: InstallError."""
+        uv, python = str(self.bin / "uv"), str(self.bin / "python")
+        command = [uv, "pip", "install", "--python", python, "--no-deps", "--target", str(folder), "-r", str(lock)]
+        self._run(command, self._uv_environment(python))
+
+    def run_python(self, arguments: list[str], extra: Mapping[str, str], *, doing: str) -> None:
+        """Run the environment's interpreter in the checkout, its output in the log. Raises: InstallError."""
+        self._run([str(self.bin / "python"), *arguments], extra, doing=doing)
+
     def _install(self) -> None:
         (self.root / ".loomgate" / LOG).write_bytes(b"")
         self._make_interpreter()
@@ -72,13 +83,17 @@ class Environment:
         folder = self.root / self.kind.folder
         if _runs([str(self.bin / "python"), "-c", "import pip"]):
             return
-        if _runs([sys.executable, "-c", "import ensurepip"]):
-            self._run([sys.executable, "-m", "venv", "--clear", str(folder)])
-            return
         uv = shutil.which("uv", path=self.environ.get("PATH"))
+        chosen = (
+            None if self.environ.get("PYTHON") else choose(candidates(self.environ.get("PATH")), uv=uv is not None)
+        )
+        python = chosen or sys.executable
+        if _runs([python, "-c", "import ensurepip"]):
+            self._run([python, "-m", "venv", "--clear", str(folder)])
+            return
         if uv is None:
             raise InstallError("this Python has no venv module: install python3-venv, or uv")
-        self._run([uv, "venv", "--quiet", "--clear", "--seed", "--python", sys.executable, str(folder)])
+        self._run([uv, "venv", "--quiet", "--clear", "--seed", "--python", python, str(folder)])
 
     def _uv_environment(self, python: str) -> dict[str, str]:
         listed = subprocess.run(

@@ -27,13 +27,13 @@ def whole_chat(reply: Reply) -> Body:
                 "function": {"name": reply.tool, "arguments": "".join(TOOL_ARGUMENTS)},
             }
         ]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
+    choice = {"message": message, "logprobs": None, "finish_reason": reply.finish_reason}
     return {
         "id": reply.id,
         "object": "chat.completion",
         "created": reply.created,
         "model": reply.model,
-        "choices": [choice],
+        "choices": [{"index": index, **choice} for index in range(reply.choices)],
         "usage": reply.usage(),
     }
 

@@ -101,6 +101,7 @@ class Generator:
             reasoning=(REASONING,) * b.reasoning_tokens,
             tool=tool_offered(body) if b.tool_calls else None,
             truncated=said[1],
+            choices=int(body.get("n") or 1),
         )
 
     async def _whole(self, dialect: Dialect, reply: Reply, exchange: Exchange) -> None:

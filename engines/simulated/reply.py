@@ -27,6 +27,8 @@ class Reply:
     reasoning: tuple[str, ...] = ()
     tool: str | None = None
     truncated: bool = False
+    choices: int = 1
+    """How often an unstreamed chat says the same (`n`)."""
 
     @property
     def text(self) -> str:
@@ -36,7 +38,7 @@ class Reply:
     @property
     def completion_tokens(self) -> int:
         """What it cost to generate."""
-        return len(self.tokens) + len(self.reasoning)
+        return (len(self.tokens) + len(self.reasoning)) * self.choices
 
     @property
     def finish_reason(self) -> str:

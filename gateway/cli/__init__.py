@@ -10,7 +10,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Final, TypeAlias
+
+from engines.compiled import load
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 OK: Final = 0
@@ -40,6 +43,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. `argv` is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
+    load.activate()
     chosen = words[0] if words and words[0] in COMMANDS else None
     parser = _parser(chosen)
     try:
@@ -77,6 +81,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and whether it runs compiled")
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for name, text in COMMANDS.items():
         if name == chosen:
@@ -84,6 +89,13 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         else:
             subparsers.add_parser(name, help=text)
     return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_parsed: object) -> None:
+        code = "compiled" if load.is_active() else "plain"
+        print(f"loomgate {version('loomgate')}, {code} on Python {'.'.join(map(str, sys.version_info[:3]))}")
+        parser.exit()
 
 
 def _run(chosen: str, args: argparse.Namespace) -> int:

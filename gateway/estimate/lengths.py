@@ -67,12 +67,12 @@ class LengthEstimator:
         learned; `max_tokens` caps both."""
         tokens: float
         if expected_tokens is not None:
-            tokens = expected_tokens
+            tokens = float(expected_tokens)
         else:
             known = self._best(model, name, step)
             tokens = START_TOKENS if known is None else known.mean_tokens
         if max_tokens is not None and max_tokens < tokens:
-            tokens = max_tokens
+            tokens = float(max_tokens)
         return (round(tokens) or 1) * n
 
     def tail_tokens(self, model: str, name: str | None = None, step: str | None = None) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from msgspec import Struct
+from gateway.structs import Unique
 
 MAX_MODELS: Final = 256
 LEARNING_RATE: Final = 0.2
@@ -21,11 +21,11 @@ SETTLED: Final = 256
 EVERY: Final = 8
 """After so many reports of a model, one in eight is enough to follow its drift."""
 
-_START: Final = (0.25, 0.4, 0.3, 4.0, 8.0, 600.0, 300.0)
+_START: Final[tuple[float, ...]] = (0.25, 0.4, 0.3, 4.0, 8.0, 600.0, 300.0)
 """Tokens per ASCII byte, other byte, tool byte, message, call, image, audio clip."""
 
 
-class PromptSize(Struct, eq=False):
+class PromptSize(Unique):
     """How big a prompt is, without a tokenizer. Pictures and clips count by number, never by their base64 bytes."""
 
     ascii_bytes: int = 0

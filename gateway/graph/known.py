@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from gateway.structs import Leaf
 
 K = TypeVar("K", bound=Hashable)
 
@@ -29,7 +29,7 @@ class Bounds:
     tenants: int = 64
 
 
-class KnownCall(Struct, eq=False, gc=False):
+class KnownCall(Leaf):
     """A call that has answered. `session` is None until something shows what it belongs to."""
 
     call_id: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from msgspec import Struct
 
 from gateway.estimate.tokens import PromptSize
+from gateway.structs import Unique
 from gateway.wire.request import Request
 from gateway.wire.routes import Shape
 
@@ -17,7 +17,7 @@ _HEADS = {role: role.encode() + b"\0" for role in ("system", "developer", "user"
 """What stands before the text of a message in its canonical bytes, of the usual roles."""
 
 
-class Prompt(Struct, eq=False):
+class Prompt(Unique):
     """A request's prompt: one entry per message in `roles`, `canonical` and `texts`."""
 
     size: PromptSize

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from msgspec import Struct
 
 from gateway.errors import BadRequest, TooLarge
+from gateway.structs import Frozen
 from gateway.wire.forbidden import STEERING, refuse_media, refuse_stateful, refuse_steering
 from gateway.wire.routes import Route, Shape
 
@@ -41,7 +41,7 @@ class BodyLimits:
     remote_images: bool = False
 
 
-class Request(Struct, frozen=True):
+class Request(Frozen):
     """One parsed body. `raw` is what the client sent, `fields` its one parse."""
 
     route: Route

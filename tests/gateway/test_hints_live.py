@@ -211,6 +211,7 @@ STEERING = {
 }
 
 
+@pytest.mark.plain
 async def test_steering_hints_reach_the_core(rig, arrivals) -> None:
     seen = arrivals(rig)
     await rig.chat("hi", headers=STEERING, nvext={"agent_hints": {"priority": 3}})
@@ -222,6 +223,7 @@ async def test_steering_hints_reach_the_core(rig, arrivals) -> None:
     assert call.priority > 0
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("mode", ["off", "observe"])
 async def test_hints_that_are_off_or_observed_steer_nothing(make_rig, arrivals, mode: str) -> None:
     rig = await make_rig(Behaviour(), hints__mode=mode)

@@ -119,6 +119,7 @@ def relayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.plain
 async def test_a_client_that_does_not_read_stops_its_worker_and_is_cut(make_rig, relayed) -> None:
     rig = await make_rig(Behaviour(output_tokens=400_000, decode_tokens_per_s=1e9), timeouts__idle_s=1.0)
     async with deaf(rig.url, STREAM):
@@ -187,6 +188,7 @@ async def test_comments_and_what_is_no_event_pass_in_a_stream(rig) -> None:
     assert GARBAGE_EVENTS in got
 
 
+@pytest.mark.plain
 async def test_the_clock_of_the_core_survives_a_tick_that_fails(make_rig, monkeypatch, caplog) -> None:
     monkeypatch.setattr(app, "TASK_AGAIN_S", 0.01)
     rig = await make_rig(Behaviour())

@@ -13,6 +13,8 @@ from gateway.nouns import Usage
 from gateway.schedule.events import Dispatch
 from gateway.states import Outcome
 
+pytestmark = pytest.mark.plain
+
 
 def ended_call(**changes: Any) -> Call:
     call = SimpleNamespace(

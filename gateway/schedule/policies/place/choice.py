@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
 from gateway.schedule.worker import WorkerState
+from gateway.structs import Frozen
 
 
-class Choice(Struct, frozen=True):
+class Choice(Frozen):
     """The worker for a call and why."""
 
     worker: WorkerState

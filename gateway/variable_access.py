@@ -1,0 +1,61 @@
+"""A session's variables from outside: read, waited for, set, and all of it cancelled."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.errors import BadRequest, Conflict
+from gateway.parking import Parking, failure
+from gateway.store.variable import Refused, State, StoredValue, Taken, Variable
+from gateway.store.variables import Variables
+
+
+class SessionCalls(Protocol):
+    """The calls of this replica."""
+
+    def cancel(self, tenant: str, session: str) -> int:
+        """End those of a session; how many."""
+
+
+class VariableAccess:
+    """What the routes of variables do. Raises any LoomgateError, StoreUnavailable above all."""
+
+    def __init__(self, variables: Variables, parking: Parking, calls: SessionCalls) -> None:
+        self._variables = variables
+        self._parking = parking
+        self._calls = calls
+
+    async def read(self, tenant: str, session: str, name: str, wait_s: float) -> Variable:
+        """A variable as it stands, its value too; waits for one up to `wait_s` seconds.
+
+        Raises: UpstreamFailed (it failed, or has no value by then), QueueFull.
+        """
+        variable = await self._read(tenant, session, name)
+        if wait_s > 0 and variable.state in (State.UNKNOWN, State.DECLARED):
+            await self._parking.wait(tenant, session, (name,), (), within_s=wait_s)
+            variable = await self._read(tenant, session, name)
+        if variable.state in (State.FAILED, State.PAST_END):
+            raise failure(variable)
+        return variable
+
+    async def put(self, tenant: str, session: str, name: str, text: str, kind: str) -> None:
+        """Set a variable, once. Raises: Conflict, TooLarge, BadRequest."""
+        answer = await self._variables.put(tenant, session, name, StoredValue(text, kind))
+        if isinstance(answer, Taken):
+            who = f"call {answer.call_id}" if answer.call_id else "an earlier PUT"
+            raise Conflict(
+                f"{name} belongs to {who}: a variable has one value in a session.", code="variable_taken"
+            )
+        if isinstance(answer, Refused):
+            raise BadRequest(f"The session holds as many variables as it may ({answer.kind}).", param=name)
+        self._parking.changed(tenant, session)
+
+    async def cancel(self, tenant: str, session: str) -> int:
+        """Fail every variable without a value and end the session's calls here; how many producers there were."""
+        producers = await self._variables.cancel_session(tenant, session)
+        ended = self._calls.cancel(tenant, session)
+        self._parking.changed(tenant, session)
+        return max(len(producers), ended)
+
+    async def _read(self, tenant: str, session: str, name: str) -> Variable:
+        return (await self._variables.read(tenant, session, (name,), with_values=True))[name]

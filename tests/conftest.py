@@ -1,0 +1,17 @@
+"""Tests run the plain sources, in every process they start too, unless COMPILED=1 says otherwise."""
+
+import os
+
+import pytest
+
+from engines.compiled import load
+
+if os.environ.setdefault("COMPILED", "0") == "1" and not load.activate():
+    raise pytest.UsageError("there are no compiled modules of these sources: make test COMPILED=1 builds them")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if load.is_active():
+        for item in items:
+            if item.get_closest_marker("plain"):
+                item.add_marker(pytest.mark.skip(reason="on the plain sources only"))

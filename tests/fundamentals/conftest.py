@@ -1,0 +1,85 @@
+"""A gateway per store mode, in front of workers that answer with an echo of their prompt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from engines.simulated import Behaviour
+from gateway.store.server import PrivateServer
+from tests.gateway.conftest import Rig, run_rig
+
+
+@dataclass(frozen=True)
+class Program:
+    """One run of a program: calls in a session of their own."""
+
+    rig: Rig
+    session: str
+
+    async def call(self, text: str, /, **hints: Any) -> httpx.Response:
+        """One chat call with these `x-workflow-*` headers; `body` is merged into its body."""
+        body = hints.pop("body", {})
+        headers = {"x-workflow-session": self.session, **{f"x-workflow-{key}": hints[key] for key in hints}}
+        return await self.rig.chat(text, headers=headers, **body)
+
+    def begin(self, text: str, /, **hints: Any) -> asyncio.Task[httpx.Response]:
+        """The same, in the background."""
+        return asyncio.create_task(self.call(text, **hints))
+
+    def get(self, name: str, **params: Any) -> Awaitable[httpx.Response]:
+        """`GET` one variable."""
+        return self.rig.client.get(f"/v1/workflow/sessions/{self.session}/variables/{name}", params=params)
+
+    def put(self, name: str, value: str) -> Awaitable[httpx.Response]:
+        """`PUT` one variable."""
+        url = f"/v1/workflow/sessions/{self.session}/variables/{name}"
+        return self.rig.client.put(url, content=value.encode(), headers={"content-type": "text/plain"})
+
+    async def until_parked(self, calls: int = 1) -> None:
+        """Wait until so many calls wait for variables."""
+        await self.rig.until(lambda: self.rig.gateway.parking.parked == calls)
+
+    def prompts(self) -> list[str]:
+        """The user's text of every prompt the workers got, in order."""
+        received = [request for worker in self.rig.workers for request in worker.received]
+        bodies = [orjson.loads(request.body) for request in received if request.path == "/v1/chat/completions"]
+        return [body["messages"][-1]["content"] for body in bodies]
+
+
+def said(reply: httpx.Response) -> str:
+    """What the model said."""
+    assert reply.status_code == 200, reply.text
+    return bare(reply.json()["choices"][0]["message"]["content"])
+
+
+def bare(text: str) -> str:
+    """A text without the marks that every echo adds."""
+    return text.replace("echo: ", "")
+
+
+def fault(reply: httpx.Response) -> dict[str, Any]:
+    """The error of a refused call."""
+    error: dict[str, Any] = reply.json()["error"]
+    return error
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def program(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Program]:
+    """A session on a gateway with that store."""
+    server = PrivateServer(tmp_path / "redis") if request.param == "redis" else None
+    if server is not None:
+        await server.start()
+    url = server.url if server is not None else "memory://"
+    async with run_rig([Behaviour(), Behaviour()], store__url=url) as rig:
+        yield Program(rig, "run-1")
+        await rig.until_idle()
+    if server is not None:
+        await server.close()

@@ -1,0 +1,190 @@
+"""Semantic variables, a rule at a time: what a client may say, and what then happens. Read from top to bottom.
+
+The workers answer with an echo of their prompt, so that a call's text is also its reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.fundamentals.conftest import Program, bare, fault, said
+
+FENCED = "Here you are:\n```python\nprint(1)\n```\nand no more"
+
+
+async def test_a_value_flows_from_one_call_into_the_next(program: Program) -> None:
+    await program.call("the sea is blue", outputs="fact")
+
+    assert said(await program.call("Translate: {{fact}}", inputs="fact")) == "Translate: the sea is blue"
+
+
+async def test_the_consumer_may_be_sent_first(program: Program) -> None:
+    consumer = program.begin("Translate: {{ fact }}", inputs="fact")
+    await program.until_parked()
+
+    await program.call("the sea is blue", outputs="fact")
+
+    assert said(await consumer) == "Translate: the sea is blue"
+
+
+async def test_a_whole_program_may_be_sent_at_once_in_any_order(program: Program) -> None:
+    maps = [f"part{number}" for number in range(4)]
+    reduce = program.begin(" + ".join(f"{{{{{name}}}}}" for name in maps), inputs=", ".join(maps), outputs="sum")
+    final = program.begin("So: {{sum}}", inputs="sum")
+    await program.until_parked(2)
+    for number, name in enumerate(maps):
+        await program.call(f"text {number}", outputs=name)
+
+    assert said(await reduce) == "text 0 + text 1 + text 2 + text 3"
+    assert said(await final) == "So: text 0 + text 1 + text 2 + text 3"
+
+
+async def test_only_listed_names_are_filled_in_and_values_are_not_read_again(program: Program) -> None:
+    await program.call("a {{b}} in braces", outputs="a")
+
+    assert said(await program.call("{{a}}, {{b}}, {a}", inputs="a")) == "a {{b}} in braces, {{b}}, {a}"
+
+
+async def test_a_listed_name_without_a_placeholder_is_a_dependency_and_noted(program: Program) -> None:
+    consumer = program.begin("go {plan}", inputs="plan")
+    await program.until_parked()
+    await program.call("first this", outputs="plan")
+
+    reply = await consumer
+    assert said(reply) == "go {plan}"
+    assert "unused-input;plan" in reply.headers["x-workflow-notes"]
+    assert "single-braces;plan" in reply.headers["x-workflow-notes"]
+
+
+async def test_a_transform_cuts_the_value_from_the_reply(program: Program) -> None:
+    await program.call(
+        'Sure: {"files": ["a.py", "b.py"]}', outputs='names;json="$.files", first;regex="([a-z]+)\\\\.py"'
+    )
+    await program.call(FENCED, outputs="code;code, lines;lines")
+
+    assert said(await program.call("{{names}} {{first}}", inputs="names, first")) == '["a.py", "b.py"] a'
+    assert said(await program.call("{{code}}", inputs="code")) == "print(1)"
+    assert (await program.get("lines")).json()["kind"] == "json"
+
+
+async def test_several_replies_to_one_call_are_numbered(program: Program) -> None:
+    await program.call("same", outputs="draft", body={"n": 2})
+
+    assert said(await program.call("{{draft.0}}/{{draft.1}}", inputs="draft.0, draft.1")) == "same/same"
+
+
+async def test_a_streamed_reply_gives_its_value_too(program: Program) -> None:
+    async with program.rig.client.stream(
+        "POST",
+        "/v1/chat/completions",
+        json={"model": "simulated", "stream": True, "messages": [{"role": "user", "content": "one two three"}]},
+        headers={"x-workflow-session": program.session, "x-workflow-outputs": "said"},
+    ) as reply:
+        events = (await reply.aread()).decode()
+
+    assert events.rstrip().endswith("data: [DONE]")
+    assert said(await program.call("{{said}}", inputs="said")) == "one two three"
+
+
+async def test_after_orders_without_data(program: Program) -> None:
+    follower = program.begin("second", after="plan, notes")
+    await program.until_parked()
+    await program.call("first", step="plan")
+    await program.call("noted", outputs="notes")
+
+    assert said(await follower) == "second"
+    assert program.prompts()[-1] == "second"
+
+
+async def test_a_variable_has_one_value_and_who_comes_late_is_told_of_it(program: Program) -> None:
+    first = await program.call("one", outputs="plan", step="planner")
+    second = await program.call("two", outputs="plan")
+
+    assert second.status_code == 409
+    assert first.headers["x-workflow-call"] in fault(second)["message"]
+    assert "planner" in fault(second)["message"]
+    assert second.headers["x-should-retry"] == "false"
+    assert bare((await program.get("plan")).json()["value"]) == "one"
+
+
+async def test_of_two_producers_at_once_one_wins(program: Program) -> None:
+    replies = await asyncio.gather(*(program.call(f"answer {number}", outputs="answer") for number in range(5)))
+
+    assert sorted(reply.status_code for reply in replies) == [200, 409, 409, 409, 409]
+    (winner,) = [reply for reply in replies if reply.status_code == 200]
+    assert bare((await program.get("answer")).json()["value"]) == said(winner)
+
+
+async def test_a_failed_producer_fails_all_that_follows_with_the_chain_of_causes(program: Program) -> None:
+    second = program.begin("{{a}}", inputs="a", outputs="b")
+    third = program.begin("{{b}}", inputs="b")
+    await program.until_parked(2)
+    first = await program.call("no number here", outputs='a;regex="[0-9]+"')
+
+    assert first.status_code == 200
+    assert "output-failed;a" in first.headers["x-workflow-notes"]
+    for reply in (await second, await third):
+        assert reply.status_code == 424
+        assert first.headers["x-workflow-call"] in fault(reply)["message"]
+        assert reply.headers["x-should-retry"] == "false"
+    assert fault(await third)["message"].index("b (call") < fault(await third)["message"].index("a (call")
+
+
+async def test_an_engine_error_is_a_failure_too_and_the_producer_may_be_sent_again(program: Program) -> None:
+    consumer = program.begin("{{a}}", inputs="a")
+    await program.until_parked()
+    assert (await program.call("a" * 60_000, outputs="a")).status_code == 400
+    assert (await consumer).status_code == 424
+
+    await program.call("short", outputs="a")
+    assert said(await program.call("{{a}}", inputs="a")) == "short"
+
+
+async def test_what_waits_for_itself_is_refused(program: Program) -> None:
+    own = await program.call("{{a}}", inputs="a", outputs="a")
+    assert (own.status_code, fault(own)["code"]) == (400, "graph_self")
+
+    one = program.begin("{{a}}", inputs="a", outputs="b")
+    await program.until_parked()
+    circle = await program.call("{{b}}", inputs="b", outputs="a")
+    assert (circle.status_code, fault(circle)["code"]) == (400, "graph_cycle")
+    await program.put("a", "from outside")
+    assert said(await one) == "from outside"
+
+
+async def test_a_variable_may_be_read_waited_for_and_set_from_outside(program: Program) -> None:
+    assert (await program.get("plan")).status_code == 404
+    waiting = asyncio.ensure_future(program.get("plan", wait_s=5))
+    await program.until_parked()
+    assert (await program.put("plan", "go on")).status_code == 201
+    assert (await waiting).json()["value"] == "go on"
+    assert (await program.put("plan", "stop")).status_code == 409
+    assert said(await program.call("{{plan}}", inputs="plan")) == "go on"
+
+
+async def test_a_name_nobody_produces_is_a_424_that_names_it(program: Program) -> None:
+    program.rig.gateway.dataflow.input_s = 0.05
+    reply = await program.call("{{nothing}}", inputs="nothing")
+
+    assert (reply.status_code, fault(reply)["code"]) == (424, "input_timeout")
+    assert "nothing" in fault(reply)["message"]
+
+
+async def test_cancelling_a_session_ends_what_waits(program: Program) -> None:
+    waiting = program.begin("{{a}}", inputs="a", outputs="b")
+    also = program.begin("{{b}}", inputs="b")
+    await program.until_parked(2)
+
+    done = await program.rig.client.post(f"/v1/workflow/sessions/{program.session}/cancel")
+
+    assert done.status_code == 200
+    assert {(await waiting).status_code, (await also).status_code} <= {409, 424}
+
+
+async def test_a_client_that_leaves_takes_its_waiting_call_along(program: Program) -> None:
+    waiting = program.begin("{{a}}", inputs="a", outputs="b")
+    await program.until_parked()
+    waiting.cancel()
+
+    await program.until_parked(0)
+    assert (await program.get("b")).status_code == 424
