@@ -31,8 +31,10 @@ from gateway.auth import Keys
 from gateway.background import Background
 from gateway.call import Call
 from gateway.control import control_app
+from gateway.control_deferred import deferred_routes
 from gateway.control_variables import variable_routes
 from gateway.dataflow import Dataflow
+from gateway.deferred import DeferredCalls
 from gateway.dispatch import Dispatcher
 from gateway.estimate.lengths import LengthEstimator
 from gateway.estimate.tokens import TokenEstimator
@@ -54,6 +56,7 @@ from gateway.schedule.core import Scheduler
 from gateway.schedule.settings import SchedulerSettings
 from gateway.settings import Settings
 from gateway.shares import Shares
+from gateway.store.deferred import Deferred as DeferredStore
 from gateway.store.keys import Bounds
 from gateway.store.leases import Leases
 from gateway.store.open import Store, open_store
@@ -86,6 +89,8 @@ class Gateway:
         self.stop = asyncio.Event()
         self._reload = reload
         self._stack = AsyncExitStack()
+        self._replica = secrets.token_hex(8)
+        self._bounds = Bounds(session_ttl_s=settings.store.session_ttl_s)
         self._clock = asyncio.get_running_loop().time
         self.loop = Loop(Scheduler(scheduler_settings(settings)), self._clock)
         self.fleet = Fleet(self.loop.feed, self._evict)
@@ -110,7 +115,7 @@ class Gateway:
         await self._stack.aclose()
 
     async def _enter(self) -> None:
-        bounds = Bounds(session_ttl_s=self.settings.store.session_ttl_s)
+        bounds = self._bounds
         self.store = await open_any_store(self.settings)
         self._stack.push_async_callback(self.store.close)
         self.recorder = Recorder(self.store, bounds)
@@ -127,9 +132,9 @@ class Gateway:
         self._build_path()
         self._stack.push_async_callback(self.dataflow.close)
         self._stack.push_async_callback(self.fleet.close)
-        replica = secrets.token_hex(8)
-        shares = Shares(Leases(self.store, replica), self._demand, self.loop.feed)
-        for work in (self.loop.tick, shares.keep, self._sweep):
+        self._stack.push_async_callback(self.deferred.close)
+        shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
+        for work in (self.loop.tick, shares.keep, self.deferred.keep, self._sweep):
             self._own(asyncio.create_task(_always(work), name=work.__name__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
@@ -154,10 +159,11 @@ class Gateway:
             dataflow=dataflow,
             parking=parking,
         )
+        gate = Gate(self.sessions, placements, dataflow)
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,
-            Gate(self.sessions, placements, dataflow),
+            gate,
             attempt_limits(settings),
             salt=self._salts,
             commit=dataflow.commit,
@@ -172,13 +178,24 @@ class Gateway:
             salt=self._salts,
             only_model=self._only_model,
         )
+        store = DeferredStore(self.store, self._replica, self._bounds)
+        self.deferred = DeferredCalls(
+            store,
+            intake=self.intake,
+            gate=gate,
+            dataflow=dataflow,
+            dispatcher=self.dispatcher,
+            why_not=lambda: self.store.status().why_not,
+        )
         access = VariableAccess(self.variables, parking, self.dispatcher)
         variables = variable_routes(access, settings.limits.value_bytes)
+        replies = deferred_routes(store)
         self.front = Front(
             authenticate=Keys(settings.keys).authenticate,
             intake=self.intake,
             dispatcher=self.dispatcher,
-            control=control_app(ControlView(self), variables),
+            deferred=self.deferred,
+            control=control_app(ControlView(self), variables, replies),
             models=lambda: [worker.info for worker in self.fleet],
             refused=self.metrics.refused,
         )

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from engines.base import RawHeaders, WorkerInfo
 from gateway.bodies import Bodies, ClientLeft
 from gateway.call import Call
+from gateway.deferred import DeferredCalls
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequest,
@@ -30,9 +31,10 @@ from gateway.errors import (
 from gateway.intake import Intake
 from gateway.relay import broken_event, workflow_headers
 from gateway.wire.routes import ROUTES, Route
-from hints.model import HintError
+from hints.model import HintError, Mode
 
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
+_DEFERRED = Mode.DEFERRED
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,7 @@ class Front:
         authenticate: Authenticate,
         intake: Intake,
         dispatcher: Dispatcher,
+        deferred: DeferredCalls,
         control: ASGIApp,
         models: Callable[[], Iterable[WorkerInfo]],
         refused: Callable[[str, LoomgateError], None],
@@ -61,6 +64,7 @@ class Front:
         self.draining = False
         self.bodies = Bodies()
         self._dispatcher = dispatcher
+        self._deferred = deferred
         self._control = control
         self._models = models
         self._refused = refused
@@ -82,6 +86,9 @@ class Front:
             raw = await self.bodies.read(receive, headers)
             held_bytes = len(raw)
             call = self.intake.admit(tenant, route, headers, raw)
+            if call.hint.mode is _DEFERRED:
+                await self._defer(call, headers, send)
+                return
             scope["loomgate.on_disconnect"](call.client_left)
             await self._dispatcher.run(call, headers, send)
         except LoomgateError as error:
@@ -93,6 +100,16 @@ class Front:
             pass
         finally:
             self.bodies.release(held_bytes)
+
+    async def _defer(self, call: Call, headers: RawHeaders, send: Send) -> None:
+        body = await self._deferred.accept(call, headers)
+        location = b"/v1/chat/completions/" + call.call_id.encode()
+        await _send_json(
+            send,
+            202,
+            body,
+            [(b"content-type", b"application/json"), (b"location", location), *workflow_headers(call)],
+        )
 
     def _admissible(self, route: Route, scope: Scope) -> RawHeaders:
         """The headers of a request that may be read on. Raises: MethodNotAllowed, ShuttingDown."""
@@ -140,7 +157,7 @@ class Front:
 
     async def _serve_control(self, path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         if path not in OPEN_PATHS:
-            if not path.startswith(b"/v1/workflow/"):
+            if not path.startswith((b"/v1/workflow/", b"/v1/chat/completions/")):
                 raise _unknown_route(path)
             scope.setdefault("state", {})["tenant"] = self.authenticate(scope["headers"])
         await self._control(scope, receive, send)

@@ -45,6 +45,9 @@ class VariableWriter(Protocol):
     async def declare(self, tenant: str, session: str, declaration: Declaration) -> Declared | Taken | Refused:
         """Declare a call with all its outputs, or nothing."""
 
+    async def take_over(self, tenant: str, session: str, call_id: str) -> int | None:
+        """Begin a new attempt at a declared call: its epoch."""
+
     async def commit(
         self, tenant: str, session: str, call_id: str, epoch: int, values: Mapping[str, StoredValue]
     ) -> Committed | Fenced | Refused:
@@ -106,6 +109,12 @@ class Dataflow:
         if plan.names:
             self._parking.changed(call.tenant, session)
             call.wanted = lambda: self._parking.awaits(call.tenant, session, plan.names)
+
+    async def take_over(self, call: Call, plan: Plan) -> None:
+        """Go on with a call that was declared elsewhere: its epoch rises. Raises: StoreUnavailable."""
+        epoch = await self._variables.take_over(call.tenant, _session(call), call.call_id)
+        plan.epoch = epoch or 0
+        plan.undone = bool(plan.names)
 
     async def fill(self, call: Call, plan: Plan) -> None:
         """Wait for the inputs and put them in. Raises: UpstreamFailed, QueueFull, TooLarge, ClientFault."""

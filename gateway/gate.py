@@ -7,10 +7,9 @@ from typing import Protocol
 
 from gateway.call import Call
 from gateway.dataflow import Dataflow
-from gateway.errors import Unsupported
 from gateway.nouns import Record
 from gateway.placements import Placements
-from hints.model import Mode
+from gateway.variables.plan import Plan
 
 
 class SessionStore(Protocol):
@@ -31,20 +30,24 @@ class Gate:
     async def admit(self, call: Call) -> None:
         """Let a call of a session run, or say why it cannot; a call that lacks inputs waits here.
 
-        Raises: HintError, ClientFault, Unsupported, StoreUnavailable.
+        Raises: HintError, ClientFault, StoreUnavailable.
         """
-        hint = call.hint
-        if not hint.has_data:
+        if not call.hint.has_data:
             await self._placements.recall(call)
             return
-        if hint.mode is Mode.DEFERRED:
-            raise Unsupported(
-                "Deferred calls are not in this version: leave x-workflow-mode out and wait for the reply.",
-                code="deferred_unsupported",
-                param="mode",
-            )
+        plan = call.plan or await self.declare(call)
+        await self._dataflow.fill(call, plan)
+
+    async def declare(self, call: Call) -> Plan:
+        """Write down what a call reads and produces. Raises: HintError, ClientFault, StoreUnavailable."""
         plan = self._dataflow.plan(call)
-        declared = self._store.declare(call.tenant, hint.session or "", call.record())
+        declared = self._store.declare(call.tenant, call.hint.session or "", call.record())
         holder, _ = await asyncio.gather(declared, self._dataflow.declare(call, plan))
         self._placements.told(call, holder)
-        await self._dataflow.fill(call, plan)
+        return plan
+
+    async def take_over(self, call: Call) -> None:
+        """Go on with a call that another replica declared. Raises: HintError, StoreUnavailable."""
+        plan = self._dataflow.plan(call)
+        await self._dataflow.take_over(call, plan)
+        await self._placements.recall(call)

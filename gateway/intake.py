@@ -68,8 +68,11 @@ class Intake:
         self._only_model = only_model
         self._ids = map(f"call-{secrets.token_hex(6)}-{{:x}}".format, itertools.count(1))
 
-    def admit(self, tenant: str, route: Route, headers: RawHeaders, raw: bytes) -> Call:
-        """Read one request. Raises: ClientFault, Unsupported, HintError (a data hint)."""
+    def admit(self, tenant: str, route: Route, headers: RawHeaders, raw: bytes, call_id: str | None = None) -> Call:
+        """Read one request, a new call unless it has an id.
+
+        Raises: ClientFault, Unsupported, HintError (a data hint).
+        """
         now_s = self._clock()
         request = parse_request(route, raw, self.limits)
         reads, steers = self.mode.reads, self.mode.steers
@@ -77,7 +80,7 @@ class Intake:
         hint = parsed.hint
         steering = hint if steers else NO_HINT
         prompt = read_prompt(request)
-        call_id = next(self._ids)
+        call_id = call_id or next(self._ids)
         model = request.model or self._default_model()
         prompt_tokens = self._tokens.estimate(model, prompt.size)
         if route.generates:

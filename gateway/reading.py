@@ -18,6 +18,8 @@ def read_state(gateway: Gateway) -> Reading:
     return Reading(
         queued=snapshot.queued,
         queue_age_s=snapshot.oldest_queued_age_s,
+        parked=gateway.parking.parked,
+        deferred=gateway.deferred.running,
         loop_lag_s=gateway.loop.lag_s,
         workers=tuple(
             WorkerReading(

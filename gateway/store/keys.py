@@ -14,6 +14,11 @@
 | `lg:1:{tenant/session}:readers` | zset | `variable\\ncall id` of calls that read or follow it | session |
 | `lg:1:{tenant/session}:depths` | hash | call id -> its place in a chain of producers, at most | session |
 | `lg:1:{tenant/session}:changed` | channel | names of variables that changed, by line | - |
+| `lg:1:{tenant/session}:deferred` | hash | deferred call, unended -> `schema\\|attempts\\|payload` | session |
+| `lg:1:{tenant/session}:replies` | hash | deferred call -> `schema\\|its reply` | session |
+| `lg:1:{tenant/:call/id}:session` | string | the session of a deferred call | session |
+| `lg:1:{:fleet}:deferred` | zset | deferred call by the end of its lease, Redis' clock in ms | session |
+| `lg:1:{:fleet}:holders` | hash | deferred call -> replica | session |
 | `lg:1:{tenant}:sessions` | zset | session by last touch | session |
 | `lg:1:{:fleet}:lease:worker` | hash | replica -> `schema expires_ms demand share` | lease |
 
@@ -90,6 +95,22 @@ def variable_keys(tenant: str, session: str) -> VariableKeys:
     """The keys of the variables of one tenant's session."""
     tag = _session_tag(tenant, session)
     return VariableKeys(*(f"{tag}:{part}" for part in ("vars", "values", "calls", "readers", "depths", "changed")))
+
+
+def deferred_keys(tenant: str, session: str) -> tuple[str, str]:
+    """The session's deferred calls that have no outcome yet, and the outcomes of the others."""
+    tag = _session_tag(tenant, session)
+    return f"{tag}:deferred", f"{tag}:replies"
+
+
+def holder_keys() -> tuple[str, str]:
+    """When the lease of each deferred call runs out, and which replica holds it."""
+    return f"{PREFIX}{{:fleet}}:deferred", f"{PREFIX}{{:fleet}}:holders"
+
+
+def call_key(tenant: str, call_id: str) -> str:
+    """Which session a tenant's deferred call belongs to."""
+    return f"{PREFIX}{{{_encoded(tenant)}/:call/{_encoded(call_id)}}}:session"
 
 
 def index_key(tenant: str) -> str:

@@ -55,23 +55,24 @@ class StoredCall(Struct, frozen=True):
     payload: bytes
 
 
-def _load(name: str) -> Script:
+def load(name: str) -> Script:
+    """One script by its file, with the preamble in front."""
     folder = resources.files("gateway.store") / "lua"
     source = (folder / "preamble.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
 
-WRITE_CALLS = _load("write_calls")
-TOUCH_SESSIONS = _load("touch_sessions")
-LIST_SESSIONS = _load("list_sessions")
-SUMMARISE = _load("summarise")
-VIEW = _load("view")
-FINISHED = _load("finished")
-END_SESSION = _load("end_session")
-PLACEMENT = _load("placement")
-CLAIM_PLACEMENT = _load("claim_placement")
-RENEW_LEASES = _load("renew_leases")
-RELEASE_LEASES = _load("release_leases")
+WRITE_CALLS = load("write_calls")
+TOUCH_SESSIONS = load("touch_sessions")
+LIST_SESSIONS = load("list_sessions")
+SUMMARISE = load("summarise")
+VIEW = load("view")
+FINISHED = load("finished")
+END_SESSION = load("end_session")
+PLACEMENT = load("placement")
+CLAIM_PLACEMENT = load("claim_placement")
+RENEW_LEASES = load("renew_leases")
+RELEASE_LEASES = load("release_leases")
 
 
 def write_calls(

@@ -58,7 +58,7 @@ async def test_streams_and_errors_carry_the_same_headers(rig) -> None:
     for reply in (
         await rig.chat("hi", headers=SESSION, stream=True),
         await rig.chat("hi", headers={**SESSION, "x-fault": "error-429"}),
-        await rig.chat("hi", headers={**SESSION, "x-workflow-inputs": "plan"}),
+        await rig.chat("hi", headers={**SESSION, "x-workflow-outputs": 'plan;regex="("'}),
     ):
         assert reply.headers["x-workflow-session"] == "run-1"
         assert reply.headers["x-workflow-call"].startswith("call-")
@@ -95,18 +95,10 @@ async def test_data_hints_without_a_session_are_a_400_that_says_how(rig) -> None
     assert "x-workflow-session: run-42" in reply.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        ({"x-workflow-inputs": "plan"}, "unresolved_inputs"),
-        ({"x-workflow-mode": "deferred"}, "deferred_unsupported"),
-        ({"x-workflow-after": "never"}, "unfinished_after"),
-    ],
-)
-async def test_what_this_version_does_not_do_is_a_501_that_no_sdk_retries(rig, headers, code: str) -> None:
-    reply = await rig.chat("hi", headers={**SESSION, **headers})
+async def test_what_this_store_cannot_do_is_a_501_that_no_sdk_retries(rig) -> None:
+    reply = await rig.chat("hi", headers={**SESSION, "x-workflow-mode": "deferred"})
     assert reply.status_code == 501
-    assert reply.json()["error"]["code"] == code
+    assert reply.json()["error"]["code"] == "store_not_durable"
     assert reply.headers["x-should-retry"] == "false"
     assert all(request.method != "POST" for worker in rig.workers for request in worker.received)
 
@@ -121,14 +113,14 @@ async def test_after_a_step_that_has_ended_a_call_runs_and_the_order_is_an_edge(
     assert (edge["kind"], edge["known_by"]) == ("order", "hint")
 
 
-async def test_after_a_step_that_still_runs_is_a_501(make_rig) -> None:
-    rig = await make_rig(Behaviour(decode_tokens_per_s=20, output_tokens=20))
+async def test_after_a_step_that_still_runs_a_call_waits(make_rig) -> None:
+    rig = await make_rig(Behaviour(decode_tokens_per_s=100, output_tokens=20))
     running = asyncio.create_task(rig.chat("one", headers={**SESSION, "x-workflow-step": "plan"}))
     await rig.until(lambda: rig.workers[0].compute.running)
-    refused = await rig.chat("two", headers={**SESSION, "x-workflow-after": "plan"})
-    assert refused.status_code == 501
-    assert "plan has not ended" in refused.json()["error"]["message"]
-    await running
+    follower = asyncio.create_task(rig.chat("two", headers={**SESSION, "x-workflow-after": "plan"}))
+    await rig.until(lambda: rig.gateway.parking.parked)
+    assert (await running).status_code == 200
+    assert (await follower).status_code == 200
 
 
 BAD_STEERING = {

@@ -180,7 +180,11 @@ async def test_a_full_queue_is_retried_when_it_says_so(make_rig) -> None:
 
 async def test_what_cannot_work_is_not_retried(rig) -> None:
     async with new_sdk(rig.url, max_retries=3) as sdk:
-        for headers in ({"x-workflow-mode": "deferred"}, {"x-workflow-inputs": "plan"}):
+        await rig.chat("hi", headers={"x-workflow-session": "s", "x-workflow-outputs": "plan"})
+        for headers, kind in (
+            ({"x-workflow-mode": "deferred"}, openai.InternalServerError),
+            ({"x-workflow-outputs": "plan"}, openai.ConflictError),
+        ):
             refused = 0
 
             def count(status: str, error: Any) -> None:
@@ -188,7 +192,7 @@ async def test_what_cannot_work_is_not_retried(rig) -> None:
                 refused += 1
 
             rig.gateway.front._refused = count
-            with pytest.raises(openai.InternalServerError):
+            with pytest.raises(kind):
                 await sdk.chat.completions.create(**CHAT, extra_headers={"x-workflow-session": "s", **headers})
             assert refused == 1
 

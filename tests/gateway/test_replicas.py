@@ -85,9 +85,23 @@ async def test_the_session_looks_the_same_from_both(make_rig, redis_url: str) ->
 
 async def test_order_holds_across_both(make_rig, redis_url: str) -> None:
     first, second = await pair(make_rig, redis_url, Behaviour())
+    waiting = asyncio.create_task(second.chat("write", headers=hints("run", after="review")))
+    await second.until(lambda: second.gateway.parking.parked)
     await first.chat("plan", headers=hints("run", step="plan"))
     assert (await second.chat("write", headers=hints("run", after="plan"))).status_code == 200
-    assert (await second.chat("write", headers=hints("run", after="review"))).status_code == 501
+    assert not waiting.done()
+    await first.chat("review", headers=hints("run", step="review"))
+    assert (await waiting).status_code == 200
+
+
+async def test_a_value_reaches_a_consumer_that_waits_on_the_other_replica(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    waiting = asyncio.create_task(second.chat("{{plan}}!", headers=hints("run", inputs="plan")))
+    await second.until(lambda: second.gateway.parking.parked)
+    await first.chat("go on", headers=hints("run", outputs="plan"))
+    reply = await waiting
+    assert reply.json()["choices"][0]["message"]["content"] == "echo: echo: go on!"
+    assert (await second.chat("again", headers=hints("run", outputs="plan"))).status_code == 409
 
 
 async def test_a_session_ended_through_one_is_ended_for_both(make_rig, redis_url: str) -> None:

@@ -1,0 +1,242 @@
+"""Deferred calls at work: accepted with 202, run as tasks of their own, taken over from replicas that are gone.
+
+A call that was accepted has exactly one outcome: the first `finish` in the store. Until then somebody holds its
+lease, or finds it run out. Attempts are counted in the store, so that a call that kills gateways ends as failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import orjson
+from starlette.types import Message
+
+from engines.base import RawHeaders
+from gateway.call import Call
+from gateway.dataflow import Dataflow
+from gateway.dispatch import Dispatcher
+from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
+from gateway.gate import Gate
+from gateway.intake import Intake
+from gateway.store.deferred import Deferred, DeferredCall, DeferredReply
+from gateway.wire.routes import ROUTES, Route
+
+HOLD_EVERY_S = 2.0
+MAX_ATTEMPTS = 3
+FINISH_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
+"""Pauses between tries to write an outcome; after the last one the lease runs out and another attempt is made."""
+log = logging.getLogger(__name__)
+
+
+class DeferredCalls:
+    """The deferred calls that this replica runs."""
+
+    def __init__(
+        self,
+        store: Deferred,
+        *,
+        intake: Intake,
+        gate: Gate,
+        dataflow: Dataflow,
+        dispatcher: Dispatcher,
+        why_not: Callable[[], str | None],
+    ) -> None:
+        """`why_not` says why the store may lose what it was given, None if it may not."""
+        self.limit_per_tenant = 10_000
+        self._store = store
+        self._intake = intake
+        self._gate = gate
+        self._dataflow = dataflow
+        self._dispatcher = dispatcher
+        self._why_not = why_not
+        self._running: dict[str, _Run] = {}
+        """By their names among the leases."""
+        self._of_tenant: Counter[str] = Counter()
+
+    @property
+    def running(self) -> int:
+        """Deferred calls of this replica without an outcome."""
+        return len(self._running)
+
+    async def accept(self, call: Call, headers: RawHeaders) -> bytes:
+        """Take a call over from its client; the body of the 202.
+
+        Raises: Unsupported (the store may lose it), QueueFull, ClientFault, HintError, StoreUnavailable.
+        """
+        reason = self._why_not()
+        if reason is not None:
+            raise Unsupported(
+                f"Deferred calls need a store that loses nothing: {reason}.", code="store_not_durable", param="mode"
+            )
+        if call.request.stream:
+            raise BadRequest("A deferred call cannot be streamed: leave `stream` out.", param="stream")
+        if self._of_tenant[call.tenant] >= self.limit_per_tenant:
+            raise QueueFull("Too many deferred calls of this tenant.", code="too_many_deferred", retry_after_s=5.0)
+        await self._gate.declare(call)
+        stored = DeferredCall(
+            tenant=call.tenant,
+            session=call.hint.session or "",
+            call_id=call.call_id,
+            target=call.request.route.target,
+            headers=tuple(headers),
+            body=call.request.raw,
+            arrived_at=call.arrived_at,
+        )
+        try:
+            await self._store.accept(stored)
+        except BaseException as error:
+            call.fault = error if isinstance(error, LoomgateError) else None
+            self._dataflow.ended(call)
+            raise
+        self._start(stored.name, call.tenant, call)
+        return pending_body(call.call_id, call.ready.model, call.arrived_at)
+
+    async def keep(self) -> None:
+        """Renew leases and take over those that ran out, until cancelled."""
+        while True:
+            await asyncio.sleep(HOLD_EVERY_S)
+            try:
+                holding = await self._store.hold(list(self._running))
+            except StoreUnavailable:
+                continue
+            for name in holding.lost:
+                run = self._running.get(name)
+                if run is not None:
+                    run.give_up()
+            for name in holding.taken:
+                if name not in self._running:
+                    log.info("deferred_taken_over", extra={"call": name.rpartition("/")[2]})
+                    self._start(name, name.partition("/")[0], None)
+
+    async def close(self) -> None:
+        """Stop running calls; whoever is up next goes on with them at once."""
+        running = dict(self._running)
+        for run in running.values():
+            run.give_up()
+        if running:
+            await asyncio.wait([run.task for run in running.values()])
+            try:
+                await self._store.drop(running, for_others=True)
+            except StoreUnavailable:
+                log.warning("deferred_leases_left", extra={"calls": len(running)})
+
+    def _start(self, name: str, tenant: str, call: Call | None) -> None:
+        run = _Run(call)
+        run.task = asyncio.create_task(self._run(name, run), name=f"deferred {name}")
+        self._running[name] = run
+        self._of_tenant[tenant] += 1
+
+        def over(_: asyncio.Task[None]) -> None:
+            del self._running[name]
+            self._of_tenant[tenant] -= 1
+            if not self._of_tenant[tenant]:
+                del self._of_tenant[tenant]
+
+        run.task.add_done_callback(over)
+
+    async def _run(self, name: str, run: _Run) -> None:
+        """One attempt, from the store's copy of the call to its outcome."""
+        try:
+            begun = await self._store.begin(name)
+            if begun is None:
+                await self._store.drop((name,))
+                return
+            attempt, stored = begun
+            if attempt > MAX_ATTEMPTS:
+                reply = _failed(f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end.")
+            else:
+                reply = await self._answer(stored, run)
+            await self._finish(stored, reply)
+        except StoreUnavailable as error:
+            log.warning("deferred_left", extra={"call": name.rpartition("/")[2], "reason": error.message})
+        except Exception:
+            log.exception("deferred_failed", extra={"call": name.rpartition("/")[2]})
+
+    async def _answer(self, stored: DeferredCall, run: _Run) -> DeferredReply:
+        """What a client that waited would have got. Raises: StoreUnavailable."""
+        route = ROUTES[stored.target.encode()]
+        collected = _Collected()
+        try:
+            if run.call is None:
+                run.call = await self._rebuild(stored, route)
+            await self._dispatcher.run(run.call, list(stored.headers), collected.send)
+        except StoreUnavailable:
+            raise
+        except LoomgateError as error:
+            return DeferredReply(error.status, error_body(error, route.dialect))
+        if not collected.is_complete:
+            return _failed("The worker failed during the reply.")
+        return DeferredReply(collected.status, collected.body)
+
+    async def _rebuild(self, stored: DeferredCall, route: Route) -> Call:
+        """The call of another replica, under a new epoch: what that one still writes is refused."""
+        call = self._intake.admit(stored.tenant, route, list(stored.headers), stored.body, stored.call_id)
+        await self._gate.take_over(call)
+        return call
+
+    async def _finish(self, stored: DeferredCall, reply: DeferredReply) -> None:
+        for pause_s in FINISH_AGAIN_S:
+            try:
+                await self._store.finish(stored, reply)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+        await self._store.finish(stored, reply)
+
+
+class _Run:
+    """One deferred call while this replica runs it."""
+
+    def __init__(self, call: Call | None) -> None:
+        self.call = call
+        """None until it is rebuilt from the store's copy."""
+        self.task: asyncio.Task[None]
+
+    def give_up(self) -> None:
+        """Stop: another replica goes on with it, so that nothing has failed."""
+        if self.call is not None and self.call.plan is not None:
+            self.call.plan.undone = False
+        self.task.cancel()
+
+
+class _Collected:
+    """The reply of a call that no client waits for."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.is_complete = False
+        self._pieces: list[bytes] = []
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._pieces)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return
+        self._pieces.append(message.get("body", b""))
+        self.is_complete = not message.get("more_body")
+
+
+def pending_body(call_id: str, model: str, created_at: float) -> bytes:
+    """A deferred call without a reply, in the shape of one: a chat completion without choices."""
+    return orjson.dumps(
+        {
+            "id": call_id,
+            "object": "chat.completion",
+            "created": int(created_at or time.time()),
+            "model": model,
+            "choices": [],
+            "workflow": {"state": "deferred"},
+        }
+    )
+
+
+def _failed(message: str) -> DeferredReply:
+    error = LoomgateError(message, code="deferred_failed")
+    return DeferredReply(error.status, error_body(error))

@@ -1,0 +1,136 @@
+"""Deferred calls, a rule at a time: accepted at once, run by whoever is up, ended exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import openai
+import pytest
+
+from engines.simulated import Behaviour
+from gateway import deferred
+from gateway.store import deferred as stored
+from gateway.store.server import PrivateServer
+from tests.fundamentals.conftest import Program, bare, fault, said
+from tests.gateway.conftest import Rig, run_rig
+
+
+@pytest.fixture
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+    server = PrivateServer(tmp_path / "durable")
+    await server.start()
+    yield server.url
+    await server.close()
+
+
+@pytest.fixture
+async def durable(redis_url: str) -> AsyncIterator[Program]:
+    """A session on a store that loses nothing."""
+    async with run_rig([Behaviour(decode_tokens_per_s=200)], store__url=redis_url) as rig:
+        yield Program(rig, "run-1")
+        await rig.until(lambda: rig.gateway.deferred.running == 0)
+        await rig.until_idle()
+
+
+async def outcome(rig: Rig, call_id: str) -> tuple[int, bytes]:
+    """Ask until there is a reply."""
+    async with asyncio.timeout(20):
+        while True:
+            reply = await rig.client.get(f"/v1/chat/completions/{call_id}")
+            if reply.status_code != 202:
+                return reply.status_code, reply.content
+            await asyncio.sleep(0.02)
+
+
+async def test_a_deferred_call_is_accepted_at_once_and_its_reply_is_fetched_later(durable: Program) -> None:
+    accepted = await durable.call("hello", mode="deferred")
+
+    assert accepted.status_code == 202
+    assert accepted.json()["object"] == "chat.completion"
+    assert accepted.json()["choices"] == []
+    call_id = accepted.json()["id"]
+    assert accepted.headers["location"] == f"/v1/chat/completions/{call_id}"
+    status, body = await outcome(durable.rig, call_id)
+    assert (status, b"echo: hello" in body) == (200, True)
+
+
+async def test_the_openai_client_retrieves_it(durable: Program) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{durable.rig.url}/v1", api_key="none") as client:
+        accepted = await client.chat.completions.create(
+            model="simulated",
+            messages=[{"role": "user", "content": "hello"}],
+            extra_headers={"x-workflow-session": "run-1", "x-workflow-mode": "deferred"},
+        )
+        await outcome(durable.rig, accepted.id)
+        reply = await client.chat.completions.retrieve(accepted.id)
+
+    assert bare(reply.choices[0].message.content or "") == "hello"
+
+
+async def test_a_whole_program_runs_without_its_client(durable: Program) -> None:
+    final = await durable.call("So: {{sum}}", inputs="sum", mode="deferred", outputs="end")
+    await durable.call("{{a}} + {{b}}", inputs="a, b", outputs="sum", mode="deferred")
+    await durable.call("one", outputs="a", mode="deferred")
+    await durable.call("two", outputs="b", mode="deferred")
+
+    assert bare((await durable.get("end", wait_s=10)).json()["value"]) == "So: one + two"
+    assert (await outcome(durable.rig, final.json()["id"]))[0] == 200
+
+
+async def test_a_deferred_call_that_cannot_end_well_has_its_error_as_reply(durable: Program) -> None:
+    consumer = await durable.call("{{a}}", inputs="a", mode="deferred")
+    await durable.call("no digits", outputs='a;regex="[0-9]+"', mode="deferred")
+
+    status, body = await outcome(durable.rig, consumer.json()["id"])
+    assert (status, b"a (call" in body) == (424, True)
+
+
+async def test_a_store_that_may_lose_it_is_a_501_that_says_what_to_change(program: Program) -> None:
+    program.rig.gateway.deferred._why_not = lambda: "appendfsync is everysec, not always"
+    refused = await program.call("hello", mode="deferred")
+
+    assert (refused.status_code, fault(refused)["code"]) == (501, "store_not_durable")
+    assert "appendfsync" in fault(refused)["message"]
+
+
+async def test_deferred_and_streamed_do_not_go_together(durable: Program) -> None:
+    refused = await durable.call("hello", mode="deferred", body={"stream": True})
+    assert (refused.status_code, fault(refused)["param"]) == (400, "stream")
+
+
+async def test_another_replica_takes_over_what_a_dead_one_held(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "LEASE_MS", 600)
+    monkeypatch.setattr(deferred, "HOLD_EVERY_S", 0.2)
+    async with AsyncExitStack() as stack:
+        slow = Behaviour(decode_tokens_per_s=1, output_tokens=50)
+        first = await stack.enter_async_context(run_rig([slow], store__url=redis_url))
+        second = await stack.enter_async_context(run_rig([Behaviour()], store__url=redis_url))
+        program = Program(first, "run-1")
+        accepted = [
+            (await program.call(f"text {n}", outputs=f"v{n}", mode="deferred")).json()["id"] for n in range(5)
+        ]
+        kill(first)
+
+        for number, call_id in enumerate(accepted):
+            assert (await outcome(second, call_id))[0] == 200
+            value = await Program(second, "run-1").get(f"v{number}")
+            assert bare(value.json()["value"]) == f"text {number}"
+        assert said(await Program(second, "run-1").call("{{v0}}", inputs="v0")) == "text 0"
+
+
+def kill(rig: Rig) -> None:
+    """As `kill -9` would: it renews no lease, says nothing, and its calls come to no end."""
+    running = rig.gateway.deferred._running
+    rig.gateway.deferred._store._store = _Gone()  # type: ignore[assignment]
+    for run in list(running.values()):
+        run.give_up()
+
+
+class _Gone:
+    async def run(self, *_: object) -> None:
+        raise asyncio.CancelledError
