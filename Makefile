@@ -28,6 +28,7 @@ check: dev  ## lint, format, types
 	@$(BIN)/mypy
 
 bench: dev  ## proxy overhead against other routers
+	@$(PYTHON) -m engines.install compile
 	@$(BIN)/python -m loadtest.overhead --locust-s 5
 
 demo:  ## example programs against the running gateway

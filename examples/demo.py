@@ -16,12 +16,15 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from engines.install.running import holder
 from examples import chat_agent, chat_agent_workflow, map_reduce
 from examples.gateways import Gateway, Tokens, Unavailable, round_robin
 from gateway.graph.timeline import render
 
+ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
 HOW_TO_START = "start one with `make up` in another terminal, or name it with --base-url (and --admin-url)"
 
@@ -119,9 +122,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _started_here() -> str:
+    """Where this checkout's `make up` listens, else where it would by default."""
+    instance = holder(ROOT / ".loomgate")
+    return DEFAULT_URL if instance is None else f"http://127.0.0.1:{instance.port}/v1"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__.partition("\n")[0])
-    parser.add_argument("--base-url", default=os.environ.get("BASE_URL", DEFAULT_URL), metavar="URL")
+    parser.add_argument("--base-url", default=os.environ.get("BASE_URL") or _started_here(), metavar="URL")
     parser.add_argument("--admin-url", default=os.environ.get("LOOMGATE_ADMIN_URL"), metavar="URL")
     parser.add_argument("--conversations", type=int, default=6, metavar="N", help="at a time")
     parser.add_argument("--rounds", type=int, default=2, metavar="N")

@@ -92,6 +92,10 @@ def _start_mock(family: Family, ports: Sequence[int]) -> None:
     mock.wait_until(lambda: all(answers(port, "GET", "/health") for port in ports), _READY_S)
 
 
+_CALLS_PER_WORKER = 1024
+"""More than any part holds open: the peers admit everything at once, and the mock takes it."""
+
+
 def _start_gateway(family: Family, workers: Sequence[str]) -> System:
     port, admin_port = free_port(), free_port()
     store, store_url = _start_redis(family)
@@ -99,6 +103,7 @@ def _start_gateway(family: Family, workers: Sequence[str]) -> System:
     config.write_text(
         f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin_port}"\n'
         f'[store]\nurl = "{store_url}"\n[log]\nlevel = "warning"\n'
+        f"[schedule]\nmax_calls_per_worker = {_CALLS_PER_WORKER}\n"
         + "".join(f'[[worker]]\nname = "w{i}"\nurl = "{url}"\n' for i, url in enumerate(workers))
     )
     program = Path(sys.executable).with_name("loomgate")

@@ -119,10 +119,10 @@ async def test_the_engines_500_passes_unchanged_and_ejects_after_three(make_rig)
 
 
 async def test_calls_beside_a_500_that_ejects_their_worker_are_answered_elsewhere(make_rig) -> None:
-    pace = Behaviour(decode_tokens_per_s=10, output_tokens=2)
+    pace = Behaviour(decode_tokens_per_s=10, output_tokens=8)
     rig = await make_rig(pace, pace, schedule__place="round_robin")
     beside = [asyncio.create_task(rig.chat(f"beside {index}")) for index in range(10)]
-    await eventually(lambda: rig.workers[0].compute.running >= 1)
+    await eventually(lambda: sum(worker.compute.running for worker in rig.workers) == len(beside))
     rig.workers[0].set_fault(Fault.ERROR_500)
     bad_luck = await asyncio.gather(*(rig.chat(f"bad luck {index}") for index in range(10)))
     assert {reply.status_code for reply in bad_luck} == {200, 500}

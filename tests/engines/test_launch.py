@@ -67,7 +67,7 @@ async def test_workers_start_together_and_leave_no_process(tmp_path: Path) -> No
         assert all(alive(pid) for pid in pids)
         assert [await answers(spec.port, "/health", 2.0) for spec in specs] == [True, True]
 
-    assert not any(alive(pid) for pid in pids)
+    await until(lambda: not any(alive(pid) for pid in pids))
     assert sorted(changes) == sorted((spec.name, spec.url, up) for spec in specs for up in (True, False))
 
 
@@ -79,7 +79,7 @@ async def test_a_worker_that_dies_at_start_shows_the_end_of_its_log(tmp_path: Pa
         async with launcher_of(broken, fine, run_dir=tmp_path):
             pytest.fail("a broken worker counted as ready")
 
-    assert not any(alive(pid) for pid in pids_in(tmp_path / "w1.log"))
+    await until(lambda: not any(alive(pid) for pid in pids_in(tmp_path / "w1.log")))
 
 
 async def test_a_worker_that_never_answers_fails_at_its_deadline(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_a_killed_engine_comes_back_on_its_port(tmp_path: Path) -> None:
         await until(lambda: ups == [True, False, True])
 
         assert await answers(spec.port, "/health", 2.0)
-        assert not alive(first_child)
+        await until(lambda: not alive(first_child))
         assert len(pids_in(launcher.log_of("w0"))) == 4
 
 
@@ -121,14 +121,14 @@ async def test_a_killed_guard_takes_its_engine_along(tmp_path: Path) -> None:
         assert guard is not None
         os.kill(guard, signal.SIGKILL)
         await until(lambda: ups == [True, False, True])
-        assert not any(alive(pid) for pid in first)
+        await until(lambda: not any(alive(pid) for pid in first))
 
 
 async def test_an_engine_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     async with launcher_of(spec_of(SERVER, "stubborn"), run_dir=tmp_path, stop_s=0.3) as launcher:
         pids = pids_in(launcher.log_of("w0"))
 
-    assert not any(alive(pid) for pid in pids)
+    await until(lambda: not any(alive(pid) for pid in pids))
 
 
 async def test_cancelled_while_starting_leaves_no_process(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ async def test_cancelled_while_starting_leaves_no_process(tmp_path: Path) -> Non
     with pytest.raises(asyncio.CancelledError):
         await entering
 
-    assert not any(alive(pid) for pid in pids_in(log))
+    await until(lambda: not any(alive(pid) for pid in pids_in(log)))
 
 
 async def test_engines_end_when_the_launcher_is_killed(tmp_path: Path) -> None:
