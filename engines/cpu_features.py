@@ -1,7 +1,7 @@
 """In which type a CPU worker computes: bfloat16 where the CPU does so natively, else float32.
 
-Without such instructions every bfloat16 operation is emulated: on an AVX2-only core a 574-token prompt and 40 tokens of
-answer took 14.9 s in bfloat16 and 4.0 s in float32.
+Without such instructions every bfloat16 operation is emulated: on an AVX2-only core a 574-token prompt and 40
+tokens of answer took 14.9 s in bfloat16 and 4.0 s in float32.
 """
 
 from __future__ import annotations

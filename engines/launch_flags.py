@@ -75,6 +75,7 @@ def cpu_workers(
     cores: Sequence[int],
     ports: Sequence[int],
     sockets: Path,
+    *,
     features: frozenset[str] = frozenset(),
 ) -> list[WorkerSpec]:
     """`count` workers that share `cores` evenly (one core is shared by all), `ports[i]` for worker i.

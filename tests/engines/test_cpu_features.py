@@ -21,9 +21,7 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd{more}\n"
         ("processor\t: 0\n", ()),
     ],
 )
-def test_a_cpu_without_native_bfloat16_computes_in_float32(
-    text: str, flags: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_cpu_without_native_bfloat16_computes_in_float32(text, flags, tmp_path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(text)
     assert dtype_flags(cpu_features(cpuinfo)) == flags
