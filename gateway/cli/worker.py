@@ -59,5 +59,5 @@ def _spec(args: argparse.Namespace, model: ServedModel) -> WorkerSpec:
     sockets = socket_folder(RUN_DIR / f"worker-{args.port}")
     gpus = visible_gpus(os.environ) if args.device != "cpu" else ()
     if gpus or args.device == "cuda":
-        return cuda_workers(model, gpus[:1] or ("0",), (args.port,), sockets, cpu_features())[0]
-    return cpu_workers(model, 1, cores(), (args.port,), sockets)[0]
+        return cuda_workers(model, gpus[:1] or ("0",), (args.port,), sockets)[0]
+    return cpu_workers(model, 1, cores(), (args.port,), sockets, features=cpu_features())[0]

@@ -82,7 +82,7 @@ def real_launcher(real_model: ServedModel, tmp_path_factory: pytest.TempPathFact
     """What supervises the two workers, with prefix caching, priorities and KV events."""
     run_dir = tmp_path_factory.mktemp("real")
     with running(
-        cpu_workers(real_model, 2, cores(), free_ports(2), socket_folder(run_dir), cpu_features()), run_dir
+        cpu_workers(real_model, 2, cores(), free_ports(2), socket_folder(run_dir), features=cpu_features()), run_dir
     ) as launcher:
         yield launcher
 
