@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from engines.cpu_features import dtype_flags
+
 
 class Device(StrEnum):
     """What a worker computes on."""
@@ -68,16 +70,26 @@ QUIET_ENV = (("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1"), ("HF_HUB_OFFLI
 
 
 def cpu_workers(
-    model: ServedModel, count: int, cores: Sequence[int], ports: Sequence[int], sockets: Path
+    model: ServedModel,
+    count: int,
+    cores: Sequence[int],
+    ports: Sequence[int],
+    sockets: Path,
+    *,
+    features: frozenset[str] = frozenset(),
 ) -> list[WorkerSpec]:
-    """`count` workers that share `cores` evenly (one core is shared by all), `ports[i]` for worker i."""
+    """`count` workers that share `cores` evenly (one core is shared by all), `ports[i]` for worker i.
+
+    `features` are the CPU's, as Linux names them.
+    """
+    flags = (*CPU_FLAGS, *dtype_flags(features))
     return [
         _worker(
             model,
             index,
             ports[index],
             sockets,
-            flags=CPU_FLAGS,
+            flags=flags,
             env=(
                 ("VLLM_CPU_KVCACHE_SPACE", "1"),
                 ("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, share))),

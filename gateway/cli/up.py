@@ -20,6 +20,7 @@ from typing import Final
 
 import uvloop
 
+from engines.cpu_features import cpu_features
 from engines.install.console import StepLine, elapsed
 from engines.install.kinds import GATEWAY
 from engines.install.machine import admin_port, cores, look, visible_gpus
@@ -172,7 +173,9 @@ def _specs(options: Options, model: ServedModel) -> tuple[WorkerSpec, ...]:
         return tuple(cuda_workers(model, gpus, free_ports(len(gpus)), sockets))
     if options.device == "cuda":
         raise BadOption("DEVICE=cuda: nvidia-smi lists no GPU")
-    return tuple(cpu_workers(model, CPU_WORKERS, cores(), free_ports(CPU_WORKERS), sockets))
+    return tuple(
+        cpu_workers(model, CPU_WORKERS, cores(), free_ports(CPU_WORKERS), sockets, features=cpu_features())
+    )
 
 
 async def _up(plan: Plan) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
+from engines.cpu_features import cpu_features
 from engines.install.machine import cores, visible_gpus
 from engines.launch import socket_folder
 from engines.launch_flags import ServedModel, WorkerSpec, cpu_workers, cuda_workers
@@ -59,4 +60,4 @@ def _spec(args: argparse.Namespace, model: ServedModel) -> WorkerSpec:
     gpus = visible_gpus(os.environ) if args.device != "cpu" else ()
     if gpus or args.device == "cuda":
         return cuda_workers(model, gpus[:1] or ("0",), (args.port,), sockets)[0]
-    return cpu_workers(model, 1, cores(), (args.port,), sockets)[0]
+    return cpu_workers(model, 1, cores(), (args.port,), sockets, features=cpu_features())[0]

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from engines.cpu_features import cpu_features
 from engines.install.machine import cores
 from engines.launch import Launcher, socket_folder
 from engines.launch_flags import ServedModel, WorkerSpec, cpu_workers, free_ports
@@ -80,7 +81,9 @@ def running(specs: Sequence[WorkerSpec], run_dir: Path) -> Iterator[Launcher]:
 def real_launcher(real_model: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     """What supervises the two workers, with prefix caching, priorities and KV events."""
     run_dir = tmp_path_factory.mktemp("real")
-    with running(cpu_workers(real_model, 2, cores(), free_ports(2), socket_folder(run_dir)), run_dir) as launcher:
+    with running(
+        cpu_workers(real_model, 2, cores(), free_ports(2), socket_folder(run_dir), features=cpu_features()), run_dir
+    ) as launcher:
         yield launcher
 
 
