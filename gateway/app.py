@@ -144,7 +144,7 @@ class Gateway:
         settings = self.settings
         tokens, lengths = TokenEstimator(), LengthEstimator()
         parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps)
-        dataflow = self.dataflow = Dataflow(self.variables, parking, self._refill)
+        dataflow = self.dataflow = Dataflow(self.variables, parking, self._refill, settings.limits.value_bytes)
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(
             lineage=self.lineage,
@@ -228,9 +228,8 @@ class Gateway:
             remote_images=settings.request.allow_remote_images,
         )
         self.dispatcher.limits = attempt_limits(settings)
-        self.parking.limit_per_tenant = settings.limits.parked_per_tenant
+        self.parking.limit_per_tenant = self.deferred.limit_per_tenant = settings.limits.parked_per_tenant
         self.dataflow.input_s = settings.timeouts.input_s
-        self.dataflow.value_bytes = settings.limits.value_bytes
         self.dispatcher.learns = settings.hints.mode != "off"
         logs.set_level(settings.log.level)
 

@@ -34,6 +34,7 @@ RESTART = (
     "schedule",
     "worker",
     "limits.connections",
+    "limits.value_bytes",
     "limits.header_bytes",
     "limits.header_count",
     "timeouts.client_header_s",

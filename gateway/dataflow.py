@@ -32,6 +32,7 @@ from gateway.store.variable import (
 from gateway.variables.plan import Plan, compile_plan
 from gateway.variables.transforms import produce
 from gateway.variables.values import ProducedReply, TransformFailed, Value
+from hints.model import HintError
 
 CLOSE_S = 2.0
 FAIL_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0)
@@ -65,20 +66,23 @@ class Dataflow:
         variables: VariableWriter,
         parking: Parking,
         refill: Callable[[Call, dict[str, Any]], None],
+        value_bytes: int,
     ) -> None:
-        """`refill` gives a call its rendered body."""
+        """`refill` gives a call its rendered body; no value is longer than `value_bytes`."""
         self.input_s = 600.0
         """How long a call waits for its inputs, at most."""
-        self.value_bytes = 4 << 20
-        """The longest value."""
         self._variables = variables
         self._parking = parking
         self._refill = refill
+        self._value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
 
     def plan(self, call: Call) -> Plan:
-        """Read what the call consumes and produces. Raises: HintError."""
-        plan = call.plan = compile_plan(call.request, call.hint)
+        """Read what the call consumes and produces. Raises: BadRequest."""
+        try:
+            plan = call.plan = compile_plan(call.request, call.hint)
+        except HintError as error:
+            raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
         notes = plan.template.note_unused()
         if notes:
             call.notes = ", ".join(filter(None, (call.notes, *notes)))
@@ -186,8 +190,8 @@ class Dataflow:
         """Values; by another thread where that would hold up the loop."""
         size_bytes = sum(map(len, reply.texts))
         if all(producer.is_quick(size_bytes) for producer in plan.producers):
-            return produce(plan.producers, reply, self.value_bytes)
-        return await asyncio.to_thread(produce, plan.producers, reply, self.value_bytes)
+            return produce(plan.producers, reply, self._value_bytes)
+        return await asyncio.to_thread(produce, plan.producers, reply, self._value_bytes)
 
     async def _fail(self, call: Call, plan: Plan, reason: str, cause: Cause | None = None) -> None:
         link = Link(", ".join(plan.names), call.call_id, reason)

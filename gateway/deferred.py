@@ -65,7 +65,7 @@ class DeferredCalls:
     async def accept(self, call: Call, headers: RawHeaders) -> bytes:
         """Take a call over from its client; the body of the 202.
 
-        Raises: Unsupported (the store may lose it), QueueFull, ClientFault, HintError, StoreUnavailable.
+        Raises: Unsupported (the store may lose it), QueueFull, ClientFault, StoreUnavailable.
         """
         reason = self._why_not()
         if reason is not None:

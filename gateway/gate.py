@@ -30,7 +30,7 @@ class Gate:
     async def admit(self, call: Call) -> None:
         """Let a call of a session run, or say why it cannot; a call that lacks inputs waits here.
 
-        Raises: HintError, ClientFault, StoreUnavailable.
+        Raises: ClientFault, StoreUnavailable.
         """
         if not call.hint.has_data:
             await self._placements.recall(call)
@@ -39,7 +39,7 @@ class Gate:
         await self._dataflow.fill(call, plan)
 
     async def declare(self, call: Call) -> Plan:
-        """Write down what a call reads and produces. Raises: HintError, ClientFault, StoreUnavailable."""
+        """Write down what a call reads and produces. Raises: ClientFault, StoreUnavailable."""
         plan = self._dataflow.plan(call)
         declared = self._store.declare(call.tenant, call.hint.session or "", call.record())
         holder, _ = await asyncio.gather(declared, self._dataflow.declare(call, plan))
@@ -47,7 +47,7 @@ class Gate:
         return plan
 
     async def take_over(self, call: Call) -> None:
-        """Go on with a call that another replica declared. Raises: HintError, StoreUnavailable."""
+        """Go on with a call that another replica declared. Raises: ClientFault, StoreUnavailable."""
         plan = self._dataflow.plan(call)
         await self._dataflow.take_over(call, plan)
         await self._placements.recall(call)

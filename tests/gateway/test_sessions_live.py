@@ -49,11 +49,11 @@ async def test_a_session_shows_its_calls_as_they_ran(rig) -> None:
 
 async def test_a_call_that_failed_is_a_node_too(rig) -> None:
     await rig.chat("hi", headers={**in_session("run"), "x-fault": "error-429"})
-    await rig.chat("hi", headers=in_session("run", mode="deferred"))
+    await rig.chat("hi", headers=in_session("run", outputs='a;regex="("'))
     _, document = await get(rig, f"{SESSIONS}/run")
     assert [(node["outcome"], node["status"]) for node in document["nodes"]] == [
         ("engine_error", 429),
-        ("refused", 501),
+        ("refused", 400),
     ]
 
 
