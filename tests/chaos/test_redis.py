@@ -46,7 +46,7 @@ async def until_up(rig) -> None:
 async def recovers(rig) -> None:
     """The store is back: data hints are accepted, and the session can be seen."""
     await until_up(rig)
-    assert (await timed(rig, "back", DATA))[0] == 200
+    assert (await timed(rig, "back", {**DATA, "x-workflow-session": "back"}))[0] == 200
     session = await rig.client.get("/v1/workflow/sessions/s")
     assert session.status_code == 200
 
