@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from gateway.errors import DependencyFailed, QueueFull, StoreUnavailable
 from gateway.store.variable import Cause, State, StoredValue, Variable
+
+log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 1.0
 READ_AT_ONCE = 500
@@ -182,12 +185,16 @@ class Parking:
         try:
             while watch.waiters:
                 watch.changed.clear()
-                with contextlib.suppress(StoreUnavailable):
+                try:
                     await self._look(tenant, session, watch)
                     if watch.waiters and not subscribed:
-                        await self._wakeups.subscribe(tenant, session)
                         subscribed = True
+                        await self._wakeups.subscribe(tenant, session)
                         continue
+                except StoreUnavailable:
+                    log.debug("parked_without_store", extra={"session": session})
+                except Exception:
+                    log.exception("parking_failed", extra={"session": session})
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_S):
                         await watch.changed.wait()
@@ -237,7 +244,7 @@ def _batches(variables: Iterable[Variable]) -> list[list[str]]:
     for variable in variables:
         if variable.state is not State.VALUE:
             continue
-        if variable.bytes > room:
+        if not batches or variable.bytes > room:
             batches.append([])
             room = READ_BYTES_AT_ONCE
         batches[-1].append(variable.name)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
+from engines.simulated import Behaviour
 from tests.fundamentals.conftest import Program, bare, fault, said
+from tests.gateway.conftest import run_rig
 
 FENCED = "Here you are:\n```python\nprint(1)\n```\nand no more"
 
@@ -162,6 +164,12 @@ async def test_a_variable_may_be_read_waited_for_and_set_from_outside(program: P
     assert said(await program.call("{{plan}}", inputs="plan")) == "go on"
 
 
+async def test_an_empty_value_is_a_value(program: Program) -> None:
+    await program.put("nothing", "")
+
+    assert said(await program.call("<{{nothing}}>", inputs="nothing")) == "<>"
+
+
 async def test_a_name_nobody_produces_is_a_424_that_names_it(program: Program) -> None:
     program.rig.gateway.dataflow.input_s = 0.05
     reply = await program.call("{{nothing}}", inputs="nothing")
@@ -188,3 +196,16 @@ async def test_a_client_that_leaves_takes_its_waiting_call_along(program: Progra
 
     await program.until_parked(0)
     assert (await program.get("b")).status_code == 424
+
+
+async def test_a_producer_that_others_wait_for_runs_on_without_its_client() -> None:
+    async with run_rig([Behaviour(decode_tokens_per_s=20)]) as rig:
+        program = Program(rig, "run-1")
+        consumer = program.begin("{{a}}", inputs="a")
+        await program.until_parked()
+        producer = program.begin("a slow answer of some words", outputs="a")
+        await rig.until(lambda: rig.workers[0].compute.running)
+        producer.cancel()
+
+        assert said(await consumer) == "a slow answer of some words"
+        await rig.until_idle()
