@@ -183,9 +183,9 @@ class Gateway:
             store,
             intake=self.intake,
             gate=gate,
-            dataflow=dataflow,
             dispatcher=self.dispatcher,
             why_not=lambda: self.store.status().why_not,
+            ended=self.resolver.ended,
         )
         access = VariableAccess(self.variables, parking, self.dispatcher)
         variables = variable_routes(access, settings.limits.value_bytes)

@@ -16,12 +16,12 @@ import orjson
 from starlette.types import Message
 
 from engines.base import RawHeaders
-from gateway.call import Call
-from gateway.dataflow import Dataflow
+from gateway.call import Call, Listener
 from gateway.dispatch import Dispatcher
 from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
 from gateway.gate import Gate
 from gateway.intake import Intake
+from gateway.states import Outcome
 from gateway.store.deferred import Deferred, DeferredCall, DeferredReply
 from gateway.wire.routes import ROUTES, Route
 
@@ -41,16 +41,19 @@ class DeferredCalls:
         *,
         intake: Intake,
         gate: Gate,
-        dataflow: Dataflow,
         dispatcher: Dispatcher,
         why_not: Callable[[], str | None],
+        ended: Listener,
     ) -> None:
-        """`why_not` says why the store may lose what it was given, None if it may not."""
+        """`why_not` says why the store may lose what it was given, None if it may not.
+
+        `ended` hears of calls that were not accepted after all.
+        """
         self.limit_per_tenant = 10_000
         self._store = store
         self._intake = intake
         self._gate = gate
-        self._dataflow = dataflow
+        self._ended = ended
         self._dispatcher = dispatcher
         self._why_not = why_not
         self._running: dict[str, _Run] = {}
@@ -76,7 +79,6 @@ class DeferredCalls:
             raise BadRequest("A deferred call cannot be streamed: leave `stream` out.", param="stream")
         if self._of_tenant[call.tenant] >= self.limit_per_tenant:
             raise QueueFull("Too many deferred calls of this tenant.", code="too_many_deferred", retry_after_s=5.0)
-        await self._gate.declare(call)
         stored = DeferredCall(
             tenant=call.tenant,
             session=call.hint.session or "",
@@ -87,10 +89,12 @@ class DeferredCalls:
             arrived_at=call.arrived_at,
         )
         try:
+            await self._gate.declare(call)
             await self._store.accept(stored)
-        except BaseException as error:
-            call.fault = error if isinstance(error, LoomgateError) else None
-            self._dataflow.ended(call)
+        except LoomgateError as error:
+            call.fault = error
+            call.end(Outcome.REFUSED, error.status, asyncio.get_running_loop().time())
+            self._ended(call)
             raise
         self._start(stored.name, call.tenant, call)
         return pending_body(call.call_id, call.ready.model, call.arrived_at)
