@@ -34,6 +34,7 @@ from gateway.wire.routes import ROUTES, Route
 from hints.model import HintError, Mode
 
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
+_CONTROL_PATHS = (b"/v1/workflow/", b"/v1/chat/completions/")
 _DEFERRED = Mode.DEFERRED
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class Front:
 
     async def _serve_control(self, path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         if path not in OPEN_PATHS:
-            if not path.startswith((b"/v1/workflow/", b"/v1/chat/completions/")):
+            if not path.startswith(_CONTROL_PATHS) or path in _CONTROL_PATHS:
                 raise _unknown_route(path)
             scope.setdefault("state", {})["tenant"] = self.authenticate(scope["headers"])
         await self._control(scope, receive, send)
