@@ -14,29 +14,32 @@ SPOOL_BYTES = 64 << 20
 
 
 class Spool:
-    """A stream that is put together while it passes."""
+    """A stream's bytes while they pass, put together once at its end."""
 
-    __slots__ = ("_bytes", "_reply")
+    __slots__ = ("_bytes", "_pieces", "_shape")
 
     def __init__(self, shape: Shape) -> None:
-        """Raises: KeyError for a shape that does not stream."""
-        self._reply: StreamedReply | None = StreamedReply(shape)
+        """`shape` is the route's, one that streams."""
+        self._shape = shape
+        self._pieces: list[bytes] = []
         self._bytes = 0
 
     def feed(self, piece: bytes) -> None:
         """The next piece; once there are too many, none is kept."""
         self._bytes += len(piece)
-        if self._bytes > SPOOL_BYTES:
-            self._reply = None
-        elif self._reply is not None:
-            self._reply.feed(piece)
+        if self._bytes <= SPOOL_BYTES:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
 
     def produced(self) -> ProducedReply | None:
         """The whole reply; None if it broke off, says of an error, or was too long."""
-        if self._reply is None:
+        if self._bytes > SPOOL_BYTES:
             return None
-        self._reply.end()
-        return self._reply.produced() if self._reply.finished else None
+        reply = StreamedReply(self._shape)
+        reply.feed(b"".join(self._pieces))
+        reply.end()
+        return reply.produced() if reply.finished else None
 
 
 def parse_produced(body: bytes) -> ProducedReply | None:
