@@ -110,7 +110,7 @@ async def relay_stream(
         call.usage = read_usage(tap.usage)
     call.output = said.output() if said is not None else None
     if commit is not None and spool is not None:
-        await commit(call, spool.produced())
+        await commit(call, spool.produced(call.plan is None or call.plan.texts_only))
     await send({"type": "http.response.body", "body": tap.end()})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.variables.producers import Producer, compile_outputs
+from gateway.variables.producers import Producer, Transform, compile_outputs
 from gateway.variables.template import Template, compile_template
 from gateway.wire.request import Request
 from hints.model import Hint
@@ -21,6 +21,8 @@ class Plan:
     """Of its outputs."""
     lists: tuple[str, ...]
     """Those of them whose items others may wait for."""
+    texts_only: bool = True
+    """Whether its outputs are cut from the reply's text alone."""
     epoch: int = 0
     """Fences its commits."""
     undone: bool = False
@@ -34,5 +36,6 @@ def compile_plan(request: Request, hint: Hint) -> Plan:
         template=compile_template(request.route, request.fields, hint.inputs),
         producers=producers,
         names=tuple(producer.name for producer in producers),
+        texts_only=all(producer.transform is not Transform.MESSAGE for producer in producers),
         lists=tuple(producer.name for producer in producers if producer.each or producer.map or request.n > 1),
     )

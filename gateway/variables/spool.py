@@ -6,6 +6,7 @@ import orjson
 
 from gateway.variables.reply_text import read_reply
 from gateway.variables.streamed_reply import StreamedReply
+from gateway.variables.streamed_text import chat_texts
 from gateway.variables.values import ProducedReply
 from gateway.wire.routes import Shape
 
@@ -32,12 +33,16 @@ class Spool:
         else:
             self._pieces.clear()
 
-    def produced(self) -> ProducedReply | None:
-        """The whole reply; None if it broke off, says of an error, or was too long."""
+    def produced(self, texts_only: bool) -> ProducedReply | None:
+        """The whole reply, or its texts; None if it broke off, says of an error, or was too long."""
         if self._bytes > SPOOL_BYTES:
             return None
+        stream = b"".join(self._pieces)
+        texts = chat_texts(stream) if texts_only and self._shape is Shape.CHAT else None
+        if texts is not None:
+            return texts
         reply = StreamedReply(self._shape)
-        reply.feed(b"".join(self._pieces))
+        reply.feed(stream)
         reply.end()
         return reply.produced() if reply.finished else None
 
