@@ -32,7 +32,7 @@ from gateway.store.variable import (
 from gateway.variables.plan import Plan, compile_plan
 from gateway.variables.transforms import produce
 from gateway.variables.values import ProducedReply, TransformFailed, Value
-from hints.model import HintError
+from hints.model import HintError, Mode
 
 CLOSE_S = 2.0
 FAIL_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0)
@@ -160,9 +160,14 @@ class Dataflow:
             self._note(call, "output-not-committed")
 
     def ended(self, call: Call) -> None:
-        """A call is over: if its outputs have no values by now, they never will."""
+        """A call is over: if its outputs have no values by now, they never will.
+
+        Unless it is deferred and only the store was in the way: then another attempt follows.
+        """
         plan = call.plan
         if plan is None or not plan.undone:
+            return
+        if call.hint.mode is Mode.DEFERRED and isinstance(call.fault, StoreUnavailable):
             return
         cause = call.fault.cause if isinstance(call.fault, UpstreamFailed) else None
         task = asyncio.create_task(self._give_up(call, plan, _reason(call), cause), name="fail outputs")

@@ -151,7 +151,7 @@ class DeferredCalls:
                 return
             attempt, stored = begun
             if attempt > MAX_ATTEMPTS:
-                reply = _failed(f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end.")
+                reply = await self._give_up(stored)
             else:
                 reply = await self._answer(stored, run)
             await self._finish(stored, reply)
@@ -175,6 +175,15 @@ class DeferredCalls:
         if not collected.is_complete:
             return _failed("The worker failed during the reply.")
         return DeferredReply(collected.status, collected.body)
+
+    async def _give_up(self, stored: DeferredCall) -> DeferredReply:
+        """The end of a call that never came to one: who waits for its outputs is told."""
+        call = await self._rebuild(stored, ROUTES[stored.target.encode()])
+        message = f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end."
+        call.fault = LoomgateError(message, code="deferred_failed")
+        call.end(Outcome.FAILED, call.fault.status, asyncio.get_running_loop().time())
+        self._ended(call)
+        return DeferredReply(call.fault.status, error_body(call.fault, call.request.route.dialect))
 
     async def _rebuild(self, stored: DeferredCall, route: Route) -> Call:
         """The call of another replica, under a new epoch: what that one still writes is refused."""

@@ -130,6 +130,19 @@ async def test_another_replica_takes_over_what_a_dead_one_held(
         assert said(await Program(second, "run-1").call("{{v0}}", inputs="v0")) == "text 0"
 
 
+async def test_a_call_that_never_comes_to_an_end_fails_after_three_attempts(
+    durable: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred, "MAX_ATTEMPTS", 0)
+    waiting = durable.begin("{{a}}", inputs="a")
+    await durable.until_parked()
+    accepted = await durable.call("text", outputs="a", mode="deferred")
+
+    status, body = await outcome(durable.rig, accepted.json()["id"])
+    assert (status, b"Given up" in body) == (500, True)
+    assert (await waiting).status_code == 424
+
+
 def kill(rig: Rig) -> None:
     """As `kill -9` would: it renews no lease, says nothing, and its calls come to no end."""
     running = rig.gateway.deferred._running
