@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import uvloop
 
@@ -29,7 +28,6 @@ from gateway.admin import admin_app
 from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
-from gateway.call import Call
 from gateway.control import control_app
 from gateway.control_deferred import deferred_routes
 from gateway.control_variables import variable_routes
@@ -130,6 +128,7 @@ class Gateway:
         self._stack.push_async_callback(self.wakeups.close)
         self._stack.push_async_callback(self.background.close)
         self._build_path()
+        self._stack.push_async_callback(self.parking.close)
         self._stack.push_async_callback(self.dataflow.close)
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
@@ -140,11 +139,21 @@ class Gateway:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
 
     def _build_path(self) -> None:
-        """Assemble the request path: front, intake, gate, dispatch, resolve."""
+        """Assemble the request path: intake, gate, dispatch, resolve, and the front before them."""
         settings = self.settings
         tokens, lengths = TokenEstimator(), LengthEstimator()
+        self.intake = Intake(
+            clock=self._clock,
+            lineage=self.lineage,
+            tokens=tokens,
+            lengths=lengths,
+            salt=self._salts,
+            only_model=self._only_model,
+        )
         parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps)
-        dataflow = self.dataflow = Dataflow(self.variables, parking, self._refill, settings.limits.value_bytes)
+        dataflow = self.dataflow = Dataflow(
+            self.variables, parking, self.intake.refill, settings.limits.value_bytes
+        )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(
             lineage=self.lineage,
@@ -170,14 +179,12 @@ class Gateway:
             started=self.resolver.started,
             ended=self.resolver.ended,
         )
-        self.intake = Intake(
-            clock=self._clock,
-            lineage=self.lineage,
-            tokens=tokens,
-            lengths=lengths,
-            salt=self._salts,
-            only_model=self._only_model,
-        )
+        self._build_front(gate)
+        self._apply(settings)
+
+    def _build_front(self, gate: Gate) -> None:
+        """Assemble what clients reach: the hot routes, deferred calls, the control routes."""
+        settings = self.settings
         store = DeferredStore(self.store, self._replica, self._bounds)
         self.deferred = DeferredCalls(
             store,
@@ -187,7 +194,7 @@ class Gateway:
             why_not=lambda: self.store.status().why_not,
             ended=self.resolver.ended,
         )
-        access = VariableAccess(self.variables, parking, self.dispatcher)
+        access = VariableAccess(self.variables, self.parking, self.dispatcher)
         variables = variable_routes(access, settings.limits.value_bytes)
         replies = deferred_routes(store)
         self.front = Front(
@@ -199,13 +206,9 @@ class Gateway:
             models=lambda: [worker.info for worker in self.fleet],
             refused=self.metrics.refused,
         )
-        self._apply(settings)
 
     def _variables_changed(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
         self.parking.changed(tenant, session)
-
-    def _refill(self, call: Call, fields: dict[str, Any]) -> None:
-        self.intake.refill(call, fields)
 
     async def _finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         """Records are written behind the replies: this replica's are written first."""

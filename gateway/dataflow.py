@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from gateway.call import Call
-from gateway.errors import BadRequest, Conflict, StoreUnavailable
-from gateway.parking import Parking, UpstreamFailed
+from gateway.errors import BadRequest, StoreUnavailable, Unsupported
+from gateway.parking import Parking
 from gateway.states import CallState
 from gateway.store.variable import (
     Cause,
@@ -29,6 +28,7 @@ from gateway.store.variable import (
     StoredValue,
     Taken,
 )
+from gateway.variable_errors import UpstreamFailed, refused_error, taken_error
 from gateway.variables.plan import Plan, compile_plan
 from gateway.variables.transforms import produce
 from gateway.variables.values import ProducedReply, TransformFailed, Value
@@ -78,11 +78,13 @@ class Dataflow:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def plan(self, call: Call) -> Plan:
-        """Read what the call consumes and produces. Raises: BadRequest."""
+        """Read what the call consumes and produces. Raises: BadRequest, Unsupported."""
         try:
             plan = call.plan = compile_plan(call.request, call.hint)
         except HintError as error:
             raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
+        if any(producer.map for producer in plan.producers):
+            raise Unsupported("`map` is not in this version: send one call per item.", param="outputs")
         notes = plan.template.note_unused()
         if notes:
             call.notes = ", ".join(filter(None, (call.notes, *notes)))
@@ -105,9 +107,9 @@ class Dataflow:
             ),
         )
         if isinstance(answer, Taken):
-            raise _taken(answer)
+            raise taken_error(answer)
         if isinstance(answer, Refused):
-            raise _refused(answer)
+            raise refused_error(answer)
         plan.epoch = answer.epoch
         plan.undone = bool(plan.names)
         if plan.names:
@@ -153,7 +155,7 @@ class Dataflow:
         answer = await self._variables.commit(call.tenant, _session(call), call.call_id, plan.epoch, stored)
         plan.undone = False
         if isinstance(answer, Committed):
-            self._parking.changed(call.tenant, _session(call), stored)
+            self._parking.changed(call.tenant, _session(call))
             if any(value.truncated for value in values.values()):
                 self._note(call, "output-truncated")
         else:
@@ -203,7 +205,7 @@ class Dataflow:
         chain = (cause or Cause(())).behind(link)
         await self._variables.fail(call.tenant, _session(call), call.call_id, plan.epoch, chain)
         plan.undone = False
-        self._parking.changed(call.tenant, _session(call), plan.names)
+        self._parking.changed(call.tenant, _session(call))
 
     def _note(self, call: Call, note: str) -> None:
         call.notes = f"{call.notes}, {note}" if call.notes else note
@@ -220,26 +222,3 @@ def _reason(call: Call) -> str:
 def _session(call: Call) -> str:
     """Data hints come with a session: they are refused without."""
     return call.hint.session or ""
-
-
-def _taken(taken: Taken) -> Conflict:
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(taken.at))
-    who = f"call {taken.call_id}" if taken.call_id else "a PUT"
-    step = f" (step {taken.step})" if taken.step else ""
-    how = "was given a value" if taken.state == "value" else "is being produced, since it was declared"
-    return Conflict(
-        f"{taken.name} {how} at {at} by {who}{step}. A variable has one value in a session: use a new session "
-        f"for a new run, or, in a loop, names such as {taken.name}.1, {taken.name}.2.",
-        code="variable_taken",
-        param=taken.name,
-    )
-
-
-def _refused(refused: Refused) -> BadRequest:
-    names = " -> ".join(refused.names)
-    what = {
-        "self": f"The call lists {names} both as an input and as an output.",
-        "cycle": f"These variables wait for each other: {names}.",
-        "too_deep": f"Too many calls wait for each other in a row, up to {names}.",
-    }.get(refused.kind, f"The session's graph is over a limit ({refused.kind}).")
-    return BadRequest(what, code=f"graph_{refused.kind}", param="inputs")

@@ -22,7 +22,7 @@ from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailabl
 from gateway.gate import Gate
 from gateway.intake import Intake
 from gateway.states import Outcome
-from gateway.store.deferred import Deferred, DeferredCall, DeferredReply
+from gateway.store.deferred import Deferred, DeferredCall, DeferredReply, tenant_of
 from gateway.wire.routes import ROUTES, Route
 
 HOLD_EVERY_S = 2.0
@@ -114,7 +114,7 @@ class DeferredCalls:
             for name in holding.taken:
                 if name not in self._running:
                     log.info("deferred_taken_over", extra={"call": name.rpartition("/")[2]})
-                    self._start(name, name.partition("/")[0], None)
+                    self._start(name, tenant_of(name), None)
 
     async def close(self) -> None:
         """Stop running calls; whoever is up next goes on with them at once."""

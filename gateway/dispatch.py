@@ -154,7 +154,7 @@ class Dispatcher:
 
     async def _relay(self, call: Call, dispatch: Dispatch, reply: OpenReply, send: Send) -> None:
         status = reply.response.status
-        commit = None if call.plan is None else self._commit
+        commit = self._commit if call.plan is not None and call.plan.undone else None
         call.first_byte_s = self._loop.clock()
         if status >= 500:
             self._fleet.failed(dispatch.worker, None, status)

@@ -13,8 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from gateway.errors import DependencyFailed, QueueFull, StoreUnavailable
+from gateway.errors import QueueFull, StoreUnavailable
 from gateway.store.variable import Cause, State, StoredValue, Variable
+from gateway.variable_errors import UpstreamFailed, failure
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +24,6 @@ READ_AT_ONCE = 500
 READ_BYTES_AT_ONCE = 8 << 20
 """Of values in one read: each blocks the store for a moment."""
 _OPEN = (State.UNKNOWN, State.DECLARED)
-
-
-class UpstreamFailed(DependencyFailed):
-    """A variable that a call waits for will never have a value. `cause` is what is known of the reason."""
-
-    def __init__(self, message: str, name: str, cause: Cause, code: str | None = None) -> None:
-        super().__init__(message, param=name, code=code)
-        self.cause = cause
 
 
 class VariableStore(Protocol):
@@ -138,11 +131,18 @@ class Parking:
         watch = self._watches.get((tenant, session))
         return watch is not None and any(name in watch.waiters for name in names)
 
-    def changed(self, tenant: str, session: str, names: Iterable[str] = ()) -> None:
-        """Something happened to these variables, or to some of the session: look."""
+    def changed(self, tenant: str, session: str) -> None:
+        """Something happened to variables or steps of the session: look."""
         watch = self._watches.get((tenant, session))
         if watch is not None:
             watch.changed.set()
+
+    async def close(self) -> None:
+        """Stop watching; whoever still waits is on its way out."""
+        tasks = [watch.task for watch in self._watches.values() if watch.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def wait(
         self, tenant: str, session: str, names: Sequence[str], after: Sequence[str], *, within_s: float
@@ -250,13 +250,3 @@ def _batches(variables: Iterable[Variable]) -> list[list[str]]:
         batches[-1].append(variable.name)
         room -= variable.bytes
     return batches
-
-
-def failure(variable: Variable) -> UpstreamFailed:
-    """Why a variable has no value and never will, with the chain of causes."""
-    name = variable.name
-    if variable.state is State.PAST_END:
-        return UpstreamFailed(f"{name} is past the end of its list.", name, Cause(()), code="past_end")
-    cause = variable.cause or Cause(())
-    chain = "; because ".join(f"{link.variable} (call {link.call_id}): {link.reason}" for link in cause.links)
-    return UpstreamFailed(f"{name} has no value and will get none: {chain}", name, cause)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.errors import BadRequest, Conflict
-from gateway.parking import Parking, failure
+from gateway.parking import Parking
 from gateway.store.variable import Refused, State, StoredValue, Taken, Variable
 from gateway.store.variables import Variables
+from gateway.variable_errors import failure, refused_error, taken_error
 
 
 class SessionCalls(Protocol):
@@ -42,12 +42,9 @@ class VariableAccess:
         """Set a variable, once. Raises: Conflict, TooLarge, BadRequest."""
         answer = await self._variables.put(tenant, session, name, StoredValue(text, kind))
         if isinstance(answer, Taken):
-            who = f"call {answer.call_id}" if answer.call_id else "an earlier PUT"
-            raise Conflict(
-                f"{name} belongs to {who}: a variable has one value in a session.", code="variable_taken"
-            )
+            raise taken_error(answer)
         if isinstance(answer, Refused):
-            raise BadRequest(f"The session holds as many variables as it may ({answer.kind}).", param=name)
+            raise refused_error(answer)
         self._parking.changed(tenant, session)
 
     async def cancel(self, tenant: str, session: str) -> int:

@@ -48,6 +48,11 @@ class DeferredCall(msgspec.Struct, frozen=True, array_like=True):
         return "/".join(quote(part, safe="") for part in (self.tenant, self.session, self.call_id))
 
 
+def tenant_of(name: str) -> str:
+    """Whose call that name among the leases is."""
+    return unquote(name.partition("/")[0])
+
+
 class DeferredReply(msgspec.Struct, frozen=True, array_like=True):
     """The outcome: what a client that waited would have got."""
 

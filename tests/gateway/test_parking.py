@@ -9,8 +9,9 @@ import pytest
 
 from gateway import parking
 from gateway.errors import QueueFull, StoreUnavailable
-from gateway.parking import Parking, UpstreamFailed
+from gateway.parking import Parking
 from gateway.store.variable import Cause, Link, State, StoredValue, Variable
+from gateway.variable_errors import UpstreamFailed
 
 
 class Shelf:
