@@ -20,7 +20,7 @@ up: python  ## environment, model, store, two workers, gateway; Ctrl-C stops it 
 
 test: dev  ## all tests, those on a real engine too; TESTS="path ..." for some, COMPILED=1 on compiled modules
 	@test "$(COMPILED)" != 1 || $(PYTHON) -m engines.install compile
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest --durations=10 $(TESTS)
 
 check: dev  ## lint, format, types
 	@$(BIN)/ruff check .
