@@ -55,10 +55,10 @@ class StoredCall(Struct, frozen=True):
     payload: bytes
 
 
-def load(name: str) -> Script:
-    """One script by its file, with the preamble in front."""
+def load(name: str, *libraries: str) -> Script:
+    """One script by its file, with the preamble and the libraries it uses in front."""
     folder = resources.files("gateway.store") / "lua"
-    source = (folder / "preamble.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+    source = b"".join([(folder / f"{part}.lua").read_bytes() for part in ("preamble", *libraries, name)])
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
 

@@ -6,14 +6,12 @@ the rest means stands above each script.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TypeAlias, cast
 
 from gateway.store.keys import SCHEMA, VariableKeys
-from gateway.store.scripts import Arg, Reply, Runner, Script
+from gateway.store.scripts import Arg, Reply, Runner, Script, load
 
 Row: TypeAlias = "list[bytes | None]"
 """A variable's row, its list's row, its value."""
@@ -41,19 +39,13 @@ class Limits:
     cause_bytes: int = 2048
 
 
-def _load(name: str) -> Script:
-    folder = resources.files("gateway.store") / "lua"
-    source = b"".join((folder / f"{part}.lua").read_bytes() for part in ("preamble", "variables", name))
-    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
-
-
-DECLARE = _load("declare_call")
-TAKE_OVER = _load("take_over_call")
-COMMIT = _load("commit_values")
-FAIL = _load("fail_call")
-PUT = _load("put_value")
-READ = _load("read_variables")
-CANCEL = _load("cancel_variables")
+DECLARE = load("declare_call", "variables")
+TAKE_OVER = load("take_over_call", "variables")
+COMMIT = load("commit_values", "variables")
+FAIL = load("fail_call", "variables")
+PUT = load("put_value", "variables")
+READ = load("read_variables", "variables")
+CANCEL = load("cancel_variables", "variables")
 
 
 @dataclass(frozen=True, slots=True)
