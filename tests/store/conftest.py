@@ -24,6 +24,7 @@ from gateway.states import CallState, Outcome
 from gateway.store.memory import MemoryLink
 from gateway.store.open import Store, open_store
 from gateway.store.server import find_binary, server_arguments
+from gateway.store.variables import Variables
 
 
 @dataclass
@@ -243,3 +244,9 @@ def sentinel_url(tmp_path: Path) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def variables(store: Store) -> Variables:
+    """The variables of that store."""
+    return Variables(store)
