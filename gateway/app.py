@@ -152,7 +152,7 @@ class Gateway:
         )
         parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps)
         dataflow = self.dataflow = Dataflow(
-            self.variables, parking, self.intake.refill, settings.limits.value_bytes
+            self.variables, parking, self.intake.reestimate, settings.limits.value_bytes
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(

@@ -1,4 +1,4 @@
-"""The data side of one call: its outputs declared, its inputs waited for and filled in, its values committed.
+"""The data side of one call: its outputs declared, its inputs waited for, its values committed.
 
 In the order it happens: `plan` (pure, from the hints), `declare` (one atomic step in the store), `fill` (parks the
 call until its inputs are there), `commit` (before anyone sees the reply's end) or, at the latest when the call has
@@ -65,15 +65,15 @@ class Dataflow:
         self,
         variables: VariableWriter,
         parking: Parking,
-        refill: Callable[[Call, dict[str, Any]], None],
+        reestimate: Callable[[Call, dict[str, Any]], None],
         value_bytes: int,
     ) -> None:
-        """`refill` gives a call its rendered body; no value is longer than `value_bytes`."""
+        """`reestimate` says what a call costs once its body is filled in; no value is longer than `value_bytes`."""
         self.input_s = 600.0
         """How long a call waits for its inputs, at most."""
         self._variables = variables
         self._parking = parking
-        self._refill = refill
+        self._reestimate = reestimate
         self._value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,7 +123,10 @@ class Dataflow:
         plan.undone = bool(plan.names)
 
     async def fill(self, call: Call, plan: Plan) -> None:
-        """Wait for the inputs and put them in. Raises: UpstreamFailed, QueueFull, TooLarge, ClientFault."""
+        """Wait for the inputs, and estimate what the call is with them in; its body is rendered when it is sent.
+
+        Raises: UpstreamFailed, QueueFull, TooLarge.
+        """
         hint = call.hint
         if not hint.inputs and not hint.after:
             return
@@ -131,8 +134,9 @@ class Dataflow:
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
         found = await self._parking.wait(call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s)
         if plan.template.used:
-            values = {name: found[name].text for name in plan.template.used}
-            self._refill(call, plan.template.render(values))
+            plan.values = {name: found[name] for name in plan.template.used}
+            texts = {name: found[name].text for name in plan.template.used}
+            self._reestimate(call, plan.template.render(texts))
 
     async def commit(self, call: Call, reply: ProducedReply | None) -> None:
         """Cut the values from a reply and commit them. A reply that has none fails the outputs, and is noted.

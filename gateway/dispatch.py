@@ -132,7 +132,8 @@ class Dispatcher:
         worker = self._fleet.get(dispatch.worker)
         if worker is None:
             raise Unreachable(f"worker {dispatch.worker} was removed")
-        request, limits = call.request, self.limits
+        limits = self.limits
+        request = call.request if call.plan is None else call.plan.rendered(call.request)
         ours = self._ours(call, dispatch, worker.info.capabilities) if request.route.generates else {}
         body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
         headers = worker_headers(client, call.call_id, limits.headers)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from msgspec.structs import replace
 
 from engines.base import RawHeaders
@@ -127,18 +126,14 @@ class Intake:
             arrived_at=time.time(),
         )
 
-    def refill(self, call: Call, fields: dict[str, Any]) -> None:
-        """Give a call the body its inputs were filled into; what it was estimated to cost is estimated anew.
-
-        Raises: ClientFault, if the rendered body is one the gateway does not take.
-        """
-        request = parse_request(call.request.route, orjson.dumps(fields), self.limits)
-        prompt = read_prompt(request)
+    def reestimate(self, call: Call, fields: dict[str, Any]) -> None:
+        """Estimate anew what a call costs, from the fields with its inputs filled in; none of them is kept."""
+        prompt = read_prompt(replace(call.request, fields=fields))
         ready = call.ready
         prompt_tokens = self._tokens.estimate(ready.model, prompt.size)
-        generates = request.route.generates
+        generates = call.request.route.generates
         chain = self._chain(call.tenant, ready.model, prompt, prompt_tokens) if generates else NO_CHAIN
-        call.request, call.size = request, prompt.size
+        call.size = prompt.size
         call.ready = replace(ready, prompt_tokens=prompt_tokens, chain=chain)
 
     def _default_model(self) -> str:

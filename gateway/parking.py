@@ -2,6 +2,7 @@
 
 One watcher per session that somebody waits in. It reads what is awaited once per change, however many wait for it.
 A change is told by this replica's own commits or by pub/sub, mere wake-ups both, or it is found by looking again.
+Of a value there is one copy here for as long as anybody holds it: who asks later shares it, without another read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import contextlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from gateway.errors import QueueFull, StoreUnavailable
 from gateway.store.variable import Cause, State, StoredValue, Variable
@@ -23,6 +26,8 @@ LOOK_AGAIN_S = 1.0
 READ_AT_ONCE = 500
 READ_BYTES_AT_ONCE = 8 << 20
 """Of values in one read: each blocks the store for a moment."""
+WAKE_AT_ONCE = 64
+"""Calls woken before the loop turns again: each then estimates a prompt that may be long."""
 _OPEN = (State.UNKNOWN, State.DECLARED)
 
 
@@ -101,9 +106,11 @@ class _Watch:
                     del self.waiters[name]
         self.steps.subtract(after)
 
-    def settle(self, name: str, value: StoredValue | None) -> None:
-        for waiter in self.waiters.pop(name, ()):
+    async def settle(self, name: str, value: StoredValue | None) -> None:
+        for number, waiter in enumerate(self.waiters.pop(name, ()), start=1):
             waiter.got(name, value)
+            if number % WAKE_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def fail(self, name: str, error: UpstreamFailed) -> None:
         for waiter in self.waiters.pop(name, ()):
@@ -120,6 +127,7 @@ class Parking:
         self._finished = finished
         self._watches: dict[tuple[str, str], _Watch] = {}
         self._parked: Counter[str] = Counter()
+        self._held: WeakValueDictionary[_Version, StoredValue] = WeakValueDictionary()
 
     @property
     def parked(self) -> int:
@@ -207,20 +215,32 @@ class Parking:
         names = list(watch.waiters)
         for start in range(0, len(names), READ_AT_ONCE):
             part = names[start : start + READ_AT_ONCE]
-            found = await self._variables.read(tenant, session, part)
-            for batch in _batches(found.values()):
-                found |= await self._variables.read(tenant, session, batch, with_values=True)
-            for name, variable in found.items():
-                self._apply(watch, name, variable)
+            for name, variable in (await self._read(tenant, session, part)).items():
+                await self._apply(watch, name, variable)
         steps = tuple(name for name in watch.waiters if watch.steps[name] > 0)
         if steps:
             for name, ended in (await self._finished(tenant, session, steps)).items():
                 if ended:
-                    watch.settle(name, None)
+                    await watch.settle(name, None)
 
-    def _apply(self, watch: _Watch, name: str, variable: Variable) -> None:
+    async def _read(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, Variable]:
+        """Where variables stand, with their values: those that are held here already are not read again."""
+        found = await self._variables.read(tenant, session, names)
+        for name, variable in found.items():
+            held = self._held.get(_version(tenant, session, variable))
+            if held is not None:
+                found[name] = replace(variable, value=held)
+        for batch in _batches(found.values()):
+            read = await self._variables.read(tenant, session, batch, with_values=True)
+            for variable in read.values():
+                if variable.value is not None:
+                    self._held[_version(tenant, session, variable)] = variable.value
+            found |= read
+        return found
+
+    async def _apply(self, watch: _Watch, name: str, variable: Variable) -> None:
         if variable.state is State.VALUE:
-            watch.settle(name, variable.value)
+            await watch.settle(name, variable.value)
         elif variable.state not in _OPEN:
             watch.fail(name, failure(variable))
 
@@ -237,12 +257,20 @@ class Parking:
         return UpstreamFailed(what, name, Cause(()), code="input_timeout")
 
 
+_Version = tuple[str, str, str, str, float]
+
+
+def _version(tenant: str, session: str, variable: Variable) -> _Version:
+    """Names one value for good: a name may get another one when its session has been forgotten."""
+    return tenant, session, variable.name, variable.call_id, variable.at
+
+
 def _batches(variables: Iterable[Variable]) -> list[list[str]]:
-    """Names of those that have a value, in batches of bounded size."""
+    """Names of those whose value is to be read, in batches of bounded size."""
     batches: list[list[str]] = []
     room = 0
     for variable in variables:
-        if variable.state is not State.VALUE:
+        if variable.state is not State.VALUE or variable.value is not None:
             continue
         if not batches or variable.bytes > room:
             batches.append([])

@@ -34,6 +34,20 @@ def tree_rss_bytes(root_pid: int) -> int:
     return sum(_rss_bytes(pid) for pid in tree_pids(root_pid))
 
 
+class PeakRss:
+    """The most resident memory of one process from here on."""
+
+    def __init__(self, pid: int) -> None:
+        """Forgets the peak so far (proc(5), `clear_refs`). Raises: OSError."""
+        self._folder = Path(f"/proc/{pid}")
+        (self._folder / "clear_refs").write_text("5")
+
+    def read_bytes(self) -> int:
+        """The peak since. Raises: OSError."""
+        lines = (self._folder / "status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+
 def _cpu_ns(pid: int) -> int:
     try:
         return time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)

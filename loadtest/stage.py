@@ -60,7 +60,7 @@ def staged(names: Sequence[str]) -> Iterator[Stage]:
     """
     with TemporaryDirectory(prefix="loadtest-") as scratch, Family(Path(scratch)) as family:
         ports = (free_port(), free_port())
-        _start_mock(family, ports)
+        start_mock(family, ports)
         workers = [f"http://127.0.0.1:{port}" for port in ports]
         systems = [_start_gateway(family, workers)] if OURS in names else []
         systems += [_start_peer(family, peer, workers) for peer in PEERS if peer.name in names]
@@ -86,7 +86,8 @@ def _await_ready(systems: Sequence[System]) -> tuple[tuple[System, ...], tuple[s
     return tuple(ready), tuple(absent)
 
 
-def _start_mock(family: Family, ports: Sequence[int]) -> None:
+def start_mock(family: Family, ports: Sequence[int]) -> None:
+    """A mock worker on each of these ports, answering when this returns. Raises: ChildError."""
     flags = [flag for port in ports for flag in ("--port", str(port))]
     mock = family.start("mock", [sys.executable, "-m", "loadtest.mock_worker", *flags])
     mock.wait_until(lambda: all(answers(port, "GET", "/health") for port in ports), _READY_S)
@@ -98,7 +99,7 @@ _CALLS_PER_WORKER = 1024
 
 def _start_gateway(family: Family, workers: Sequence[str]) -> System:
     port, admin_port = free_port(), free_port()
-    store, store_url = _start_redis(family)
+    store, store_url = start_redis(family)
     config = family.folder / "gateway.toml"
     config.write_text(
         f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin_port}"\n'
@@ -112,7 +113,7 @@ def _start_gateway(family: Family, workers: Sequence[str]) -> System:
     return System(OURS, version, port, child, admin_port=admin_port, store=store)
 
 
-def _start_redis(family: Family) -> tuple[Child, str]:
+def start_redis(family: Family) -> tuple[Child, str]:
     """A durable Redis of our own (every write synced), as the gateway would start for itself."""
     program = shutil.which("redis-server")
     if program is None:

@@ -60,7 +60,7 @@ class Cause:
         return Cause((link, *self.links))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class StoredValue:
     """A variable's value. `kind` says what the text is (`text`, `json`, ...): one word, up to the caller."""
 

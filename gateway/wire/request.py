@@ -117,7 +117,7 @@ def upstream_body(request: Request, ours: Mapping[str, Any], inject_usage: bool)
         brace = request.raw.index(b"{") + 1
         separator = b"," if fields else b""
         return b"".join((head[:-1], separator, request.raw[brace:]))
-    _refuse_wide_integers(request.raw)
+    refuse_wide_integers(request.raw)
     kept = {key: value for key, value in fields.items() if key not in DROPPED}
     kept.update(splice)
     return orjson.dumps(kept)
@@ -194,8 +194,8 @@ def _deeper_than(value: object, limit: int) -> bool:
     return True
 
 
-def _refuse_wide_integers(raw: bytes) -> None:
-    """orjson reads integers beyond 64 bits as floats: they would change on the way."""
+def refuse_wide_integers(raw: bytes) -> None:
+    """orjson reads integers beyond 64 bits as floats: written anew, they would change. Raises: BadRequest."""
     if _INTEGER_OF_19_DIGITS.search(raw) is None:
         return
 

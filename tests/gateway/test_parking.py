@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,8 @@ class Shelf:
         self.reads.append((tuple(names), with_values))
         if self.down:
             raise StoreUnavailable("down")
-        return {name: self.variables.get(name, Variable(name, State.UNKNOWN)) for name in names}
+        found = {name: self.variables.get(name, Variable(name, State.UNKNOWN)) for name in names}
+        return found if with_values else {name: replace(found[name], value=None) for name in names}
 
     async def subscribe(self, tenant: str, session: str) -> bool:
         self.subscribed += 1
@@ -73,6 +75,33 @@ async def test_a_thousand_waiters_cost_one_read_of_the_value_and_share_it(lot: P
     assert sum(with_values for _, with_values in shelf.reads) == 1
     assert len({id(values["a"].text) for values in found}) == 1
     await until(lambda: lot.parked == 0 and shelf.subscribed == 0)
+
+
+async def test_who_waits_later_shares_the_value_that_is_held(lot: Parking, shelf: Shelf) -> None:
+    shelf.give("a", "x" * 1000)
+    first = await lot.wait("t", "s", ("a",), (), within_s=5)
+    await until(lambda: shelf.subscribed == 0)
+    second = await lot.wait("t", "s", ("a",), (), within_s=5)
+
+    assert second["a"] is first["a"]
+    assert sum(with_values for _, with_values in shelf.reads) == 1
+
+
+async def test_a_value_is_held_no_longer_than_somebody_holds_it(lot: Parking, shelf: Shelf) -> None:
+    shelf.give("a", "old")
+    await lot.wait("t", "s", ("a",), (), within_s=5)
+    shelf.variables.clear()
+
+    await until(lambda: not lot._held)
+
+
+async def test_a_name_that_was_used_again_has_its_new_value(lot: Parking, shelf: Shelf) -> None:
+    shelf.give("a", "old")
+    old = await lot.wait("t", "s", ("a",), (), within_s=5)
+    shelf.variables["a"] = replace(shelf.variables["a"], at=1.0, value=StoredValue("new"))
+    new = await lot.wait("t", "s", ("a",), (), within_s=5)
+
+    assert (old["a"].text, new["a"].text) == ("old", "new")
 
 
 async def test_it_looks_again_without_being_told(
