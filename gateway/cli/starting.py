@@ -7,12 +7,13 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final
 
 from engines.install.console import StepLine
 from gateway.app import Gateway
+from gateway.fleet import Worker, WorkerState
 from gateway.http_server import Listening
 
 INTERRUPTED: Final = 130
@@ -49,11 +50,9 @@ class Workers:
             self._ready[name] = self._clock() - self._started_s
 
     def all_ready(self) -> None:
-        """Print the line for good."""
+        """Print the line for good; `attached_lines` is for workers that run already."""
         self._stop()
         if not self._names:
-            self._line.text = "workers attached, none started"
-            self._line.done("ok")
             return
         self._line.text = self._text()
         self._line.done(f"log: .loomgate/{self._names[0]}.log")
@@ -94,6 +93,16 @@ class Signals:
             self._kill()
             os._exit(INTERRUPTED)
         self._main.cancel()
+
+
+def attached_lines(workers: Iterable[Worker]) -> str:
+    """Step 4 for workers of others: which answered, and what is wrong with those that did not."""
+    workers = list(workers)
+    silent = [worker for worker in workers if worker.state is not WorkerState.UP]
+    status = "ok" if not silent else f"{len(silent)} of {len(workers)} not ready: taken in when they are"
+    lines = [StepLine("4/5", "workers attached, none started").line(status)]
+    lines += [f"      {worker.name} {worker.url}: {worker.last_error or 'no answer yet'}" for worker in silent]
+    return "\n".join(lines)
 
 
 def ready_lines(listening: Listening, gateway: Gateway) -> str:

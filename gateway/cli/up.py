@@ -35,7 +35,7 @@ from gateway import logs
 from gateway.app import Gateway
 from gateway.cli import FAILED, OK, Subparsers, add_help, complain
 from gateway.cli.serve import raise_file_limit
-from gateway.cli.starting import Signals, Workers, ready_lines
+from gateway.cli.starting import Signals, Workers, attached_lines, ready_lines
 from gateway.config import config_path, load_settings, reload_settings
 from gateway.settings import Settings
 from gateway.store.server import ServerError
@@ -190,6 +190,8 @@ async def _up(plan: Plan) -> None:
             for spec in plan.specs:
                 gateway.add_worker(spec.name, spec.url)
             await _probed(gateway)
+            if not plan.specs:
+                print(attached_lines(gateway.fleet), flush=True)
             await gateway.serve(lambda listening: print(ready_lines(listening, gateway), flush=True))
             signals.install()
             print("stopping", flush=True)

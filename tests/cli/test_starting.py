@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import shlex
 
-from gateway.cli.starting import curl
+from engines.vllm import VllmWorker
+from gateway.cli.starting import attached_lines, curl
+from gateway.fleet import Worker, WorkerState
 
 
 def test_the_printed_request_is_what_a_shell_takes() -> None:
@@ -22,3 +24,13 @@ def test_with_keys_it_shows_where_the_key_goes() -> None:
 
 def test_without_a_known_model_it_asks_for_the_models() -> None:
     assert curl("http://h:1", None, keyed=False) == "curl -s --noproxy '*' http://h:1/v1/models"
+
+
+async def test_attached_workers_that_do_not_answer_are_named_with_the_reason() -> None:
+    up = Worker("w0", "http://a:1", VllmWorker("http://a:1"), state=WorkerState.UP)
+    down = Worker("w1", "http://b:2", VllmWorker("http://b:2"), last_error="Unreachable: connection refused")
+
+    assert attached_lines([up]).endswith(" ok")
+    first, second = attached_lines([up, down]).splitlines()
+    assert first.endswith("1 of 2 not ready: taken in when they are")
+    assert second.strip() == "w1 http://b:2: Unreachable: connection refused"
