@@ -28,6 +28,19 @@ class Chain(Struct, frozen=True):
 NO_CHAIN = Chain()
 
 
+class Standing(Struct, frozen=True):
+    """Where a call stands in its program (`graph/objectives.py`)."""
+
+    objective: Objective | None = None
+    """None where nobody has said what the outputs it feeds are wanted for."""
+    depth: int = 0
+    """Longest path, in calls, to an output of the program."""
+    group: str | None = None
+    """The consumer that waits for this call and for others of the same stage."""
+    group_size: int = 1
+    """Of these, those that have not ended, this one among them."""
+
+
 class ReadyCall(Struct, frozen=True):
     """What the scheduler's core knows of a call that may run now."""
 
@@ -46,6 +59,13 @@ class ReadyCall(Struct, frozen=True):
     """Soft, on the core's clock."""
     priority: int = 0
     """Steps of urgency from foreign hints, higher first."""
+    standing: Standing | None = None
+    """Its place in a declared program; `objective` is the standing's then. None for any other call."""
+    began_s: float = 0.0
+    """With a standing: when the program, as far as it has not ended, began to arrive."""
+    reserved: bool = False
+    """Whether it was accepted before (it was parked, or is deferred) or others wait for what it produces: then it
+    is queued even where its tenant's queue is full."""
 
 
 class Usage(Struct, frozen=True):
@@ -98,7 +118,16 @@ class Record(Struct, frozen=True):
     usage: Usage | None
     cached_tokens_predicted: int
     objective: str | None
+    """What the caller asked for, else what was deduced when it ran."""
     depth: int
     outputs: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
     version: int = 1
+    labelled: bool = True
+    """Whether `objective`, if there is one, is the caller's own word."""
+    group: str | None = None
+    """The call that waited for this one and for others of its stage, when it ran."""
+    inputs: tuple[str, ...] = ()
+    """Variables it consumed."""
+    after: tuple[str, ...] = ()
+    """Variables and steps it followed."""

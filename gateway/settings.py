@@ -180,7 +180,7 @@ class Timeouts(Section):
 class Schedule(Section):
     """Names and parameters of the policies; `gateway/schedule/settings.py` says more of each."""
 
-    order: Name = "program_service"
+    order: Name = "program_graph"
     group: Name = "prefix"
     place: Name = "program_aware"
     admit: Name = "tokens"

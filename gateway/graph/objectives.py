@@ -10,22 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from msgspec import Struct
-
 from gateway.graph.order import acyclic
+from gateway.nouns import Standing
 from hints.model import Objective
-
-
-class Standing(Struct, frozen=True):
-    """Where a call stands in its program."""
-
-    objective: Objective | None = None
-    """None where nobody has said what the outputs it feeds are wanted for."""
-    depth: int = 0
-    """Longest path, in calls, to an output of the program."""
-    group: str | None = None
-    """The consumer that waits for this call and for others of the same stage."""
-    group_size: int = 1
 
 
 def deduce(labels: Mapping[str, Objective | None], edges: Iterable[tuple[str, str]]) -> dict[str, Standing]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.nouns import ReadyCall
 from gateway.schedule.entry import Entry
 from gateway.schedule.pool import Pool
 from gateway.schedule.ranked import RankedQueue
@@ -93,11 +94,26 @@ class Board:
             group.drop()
             if not group.live and entry.group_key is not None:
                 del entry.pool.groups[entry.group_key]
-        if entry.timed:
-            entry.timed = False
+        if entry.due_s is not None:
+            entry.due_s = None
             self.timers.drop()
         self.queued -= 1
         self.tenants.leave(entry.call.tenant, now_s)
+
+    def rank(self, entry: Entry, call: ReadyCall, rank_s: float, within: float) -> None:
+        """The queued call, known better now, goes elsewhere in the queues that hold it."""
+        queue, group, due_s = entry.queue, entry.group, entry.due_s
+        assert queue is not None, f"{entry.call.call_id} is not queued"
+        self._tickets += 1
+        entry.call, entry.rank_s, entry.within, entry.ticket = call, rank_s, within, self._tickets
+        queue.drop()
+        queue.push(rank_s, entry)
+        if group is not None:
+            group.drop()
+            group.push(rank_s, entry)
+        if due_s is not None:
+            self.timers.drop()
+            self.timers.push(due_s, entry)
 
     def start(self, entry: Entry, worker: WorkerState, missing_tokens: int, now_s: float) -> None:
         """The call, not queued, is in flight on `worker` from now on."""
@@ -142,7 +158,7 @@ class Board:
         entry.queue = queue
         queue.push(entry.rank_s, entry)
         if due_s is not None:
-            entry.timed = True
+            entry.due_s = due_s
             self.timers.push(due_s, entry)
         if group_key is not None:
             entry.group_key = group_key

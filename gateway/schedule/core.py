@@ -1,8 +1,9 @@
 """The scheduler's core: events in, effects out. Pure: no clock, no I/O; the same events give the same effects.
 
 Each event finds its call or worker, changes the accounts, and lets whoever has room now take what waits
-(`placing.py` holds the rule). Ranks are given at arrival and never change, so every queue is a heap that stays
-valid; an event costs O(log queued), plus O(workers) where a call is placed or a worker looks at the others' queues.
+(`placing.py` holds the rule). Ranks are given at arrival and do not change with time, so every queue is a heap that
+stays valid; a call whose program is known better is queued anew (`Restood`); an event costs O(log queued), plus
+O(workers) where a call is placed or a worker looks at the others' queues.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Scheduler:
         self._arrivals = 0
         self._handlers: dict[type, Callable[..., None]] = {
             events.Arrived: self._arrived,
+            events.Restood: self._restood,
             events.FirstByte: self._first_byte,
             events.Finished: self._finished,
             events.Failed: self._failed,
@@ -117,7 +119,22 @@ class Scheduler:
         service_s = 0.0 if call.deadline_s is None else self._service_s(call)
         rank_s = self._order.rank_s(call, attained_s, service_s)
         board.calls[call.call_id] = entry = Entry(call, pool, self._arrivals, rank_s, attained_s)
+        if call.standing is not None:
+            entry.within = self._order.within(call)
         self._placing.place(entry, now_s, effects, new=True)
+
+    def _restood(self, event: events.Restood, now_s: float, effects: _Effects) -> None:
+        call = event.call
+        entry = self._board.calls.get(call.call_id)
+        if entry is None or entry.queue is None:
+            return
+        was_head = entry.queue.head() is entry
+        service_s = 0.0 if call.deadline_s is None else self._service_s(call)
+        rank_s = self._order.rank_s(call, entry.service_s, service_s)
+        self._board.rank(entry, call, rank_s, self._order.within(call))
+        if was_head or entry.queue.head() is entry:
+            for worker in entry.pool.up if entry.waits_for is None else [entry.waits_for]:
+                self._placing.fill(worker, now_s, effects)
 
     def _first_byte(self, event: events.FirstByte, now_s: float, effects: _Effects) -> None:
         entry = self._board.calls.get(event.call_id)

@@ -27,6 +27,7 @@ class Entry:
         "call",
         "charged_tokens",
         "dispatched_s",
+        "due_s",
         "excluded",
         "first_byte_s",
         "group",
@@ -38,9 +39,9 @@ class Entry:
         "rank_s",
         "service_s",
         "ticket",
-        "timed",
         "waits_for",
         "why",
+        "within",
         "worker",
     )
 
@@ -59,7 +60,9 @@ class Entry:
         self.arrival = arrival
         """Counts arrivals: breaks ties between equal ranks."""
         self.rank_s = rank_s
-        """Virtual deadline, never changed after arrival."""
+        """Virtual deadline; changed by `Restood` alone."""
+        self.within = 0.0
+        """Order among calls of equal rank, lowest first."""
         self.service_s = service_s
         """What its program had attained when it arrived."""
         self.attempts = 0
@@ -70,8 +73,8 @@ class Entry:
         self.queue: RankedQueue | None = None
         self.group: RankedQueue | None = None
         self.group_key: int | None = None
-        self.timed = False
-        """Whether a timer holds its ticket."""
+        self.due_s: float | None = None
+        """When its timer ends, if one holds its ticket."""
         self.waits_for: WorkerState | None = None
         """The one worker it is queued for; None in a pool's queues."""
         self.why = ""
@@ -85,4 +88,6 @@ class Entry:
             return True
         if self.rank_s != other.rank_s:
             return self.rank_s < other.rank_s
+        if self.within != other.within:
+            return self.within < other.within
         return self.arrival < other.arrival

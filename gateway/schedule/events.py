@@ -20,6 +20,12 @@ class Arrived(Struct, frozen=True):
     call: ReadyCall
 
 
+class Restood(Struct, frozen=True):
+    """What is known of a queued call's program has changed, and so have its objective and standing."""
+
+    call: ReadyCall
+
+
 class FirstByte(Struct, frozen=True):
     """The worker began to answer: its prefill is over."""
 
@@ -104,6 +110,7 @@ class Tick(Struct, frozen=True):
 
 Event = (
     Arrived
+    | Restood
     | FirstByte
     | Finished
     | Failed

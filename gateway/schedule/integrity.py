@@ -85,7 +85,7 @@ def _pool_faults(board: Board) -> Iterator[str]:
 def _queue_faults(board: Board, queued: list[Entry]) -> Iterator[str]:
     homes = Counter(id(entry.queue) for entry in queued)
     homes.update(id(entry.group) for entry in queued if entry.group is not None)
-    homes[id(board.timers)] = sum(entry.timed for entry in queued)
+    homes[id(board.timers)] = sum(entry.due_s is not None for entry in queued)
     for queue in _queues(board):
         live = sum(1 for _ in queue)
         if queue.live != live or live != homes[id(queue)]:

@@ -59,7 +59,7 @@ class Placing:
 
     def place_again(self, entries: Iterable[Entry], now_s: float, effects: list[Effect]) -> None:
         """Place queued calls anew, in order of rank."""
-        for entry in sorted(entries, key=lambda each: (each.rank_s, each.arrival)):
+        for entry in sorted(entries, key=lambda each: (each.rank_s, each.within, each.arrival)):
             self._board.dequeue(entry, now_s)
             self.place(entry, now_s, effects)
 

@@ -14,7 +14,7 @@ SLACK: Final = 64
 
 
 class RankedQueue:
-    """Entries by (rank, arrival). An item is alive while its entry holds the ticket it was pushed with.
+    """Entries by (rank, within, arrival). An item is alive while its entry holds the ticket it was pushed with.
 
     `push`, `head` and `drop` cost O(log n) amortised; at most `2 * live + 64` items are kept.
     """
@@ -22,20 +22,20 @@ class RankedQueue:
     __slots__ = ("_heap", "live")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, Entry]] = []
+        self._heap: list[tuple[float, float, int, int, Entry]] = []
         self.live = 0
         """Entries queued here; every one is dropped by `drop` once its ticket has been taken away."""
 
     def push(self, rank_s: float, entry: Entry) -> None:
         """Queue the entry under its present ticket."""
         self.live += 1
-        heappush(self._heap, (rank_s, entry.arrival, entry.ticket, entry))
+        heappush(self._heap, (rank_s, entry.within, entry.arrival, entry.ticket, entry))
 
     def head(self) -> Entry | None:
         """The entry that ranks first, None when empty."""
         heap = self._heap
         while heap:
-            _, _, ticket, entry = heap[0]
+            _, _, _, ticket, entry = heap[0]
             if entry.ticket == ticket:
                 return entry
             heappop(heap)
@@ -50,12 +50,12 @@ class RankedQueue:
         self.live -= 1
         heap = self._heap
         if len(heap) > 2 * self.live + SLACK:
-            heap[:] = [item for item in heap if item[3].ticket == item[2]]
+            heap[:] = [item for item in heap if item[4].ticket == item[3]]
             heapify(heap)
 
     def __iter__(self) -> Iterator[Entry]:
         """The live entries, in no order."""
-        return (entry for _, _, ticket, entry in self._heap if entry.ticket == ticket)
+        return (entry for _, _, _, ticket, entry in self._heap if entry.ticket == ticket)
 
     def __len__(self) -> int:
         """Items kept, dead ones included."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 POLICIES: Final[dict[str, frozenset[str]]] = {
-    "order": frozenset({"fcfs", "program_service"}),
+    "order": frozenset({"fcfs", "program_graph", "program_service"}),
     "group": frozenset({"none", "prefix"}),
     "place": frozenset({"least_load", "program_aware", "round_robin"}),
     "admit": frozenset({"calls", "tokens"}),
@@ -21,7 +21,7 @@ class SchedulerSettings:
     Raises: ValueError naming the setting, for a number out of range or a policy nobody knows.
     """
 
-    order: str = "program_service"
+    order: str = "program_graph"
     group: str = "prefix"
     place: str = "program_aware"
     admit: str = "tokens"
@@ -62,6 +62,9 @@ class SchedulerSettings:
     service_weight: float = 1.0
     """Seconds of delay per second of service attained, the inverse of Autellix's starvation ratio."""
     throughput_offset_s: float = 20.0
+    latency_lead_s: float = 10.0
+    program_lead_s: float = 10.0
+    """A call of a known program ranks at most so much earlier for when its program began."""
     priority_step_s: float = 5.0
     max_delay_s: float = 60.0
     """A call ranks at most so much later than its arrival."""

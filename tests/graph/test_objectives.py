@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.graph.objectives import Standing, deduce
+from gateway.graph.objectives import deduce
 from gateway.graph.order import depths
+from gateway.nouns import Standing
 from hints.model import Objective
 
 LATENCY, THROUGHPUT = Objective.LATENCY, Objective.THROUGHPUT

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 
-from gateway.nouns import Chain, ReadyCall, Usage
+from gateway.nouns import Chain, ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
     Arrived,
@@ -23,6 +24,7 @@ from gateway.schedule.events import (
     PlacementLearned,
     Refusal,
     Reject,
+    Restood,
     SessionEnded,
     ShareGranted,
     Tick,
@@ -30,7 +32,7 @@ from gateway.schedule.events import (
     WorkerRemoved,
     WorkerUp,
 )
-from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.settings import POLICIES, SchedulerSettings
 from hints.model import Objective
 
 WORKERS = ("w0", "w1", "w2")
@@ -50,6 +52,13 @@ call_specs = st.tuples(
     st.sampled_from([None, 0.0, 5.0, 500.0]),
     st.integers(-3, 3),
 )
+standings = st.builds(
+    Standing,
+    objective=st.sampled_from([None, *Objective]),
+    depth=st.integers(0, 5),
+    group=st.sampled_from([None, "reduce"]),
+    group_size=st.integers(1, 8),
+)
 
 
 @dataclass
@@ -66,10 +75,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     now_s = 0.0
 
     @initialize(
-        order=st.sampled_from(["fcfs", "program_service"]),
+        order=st.sampled_from(sorted(POLICIES["order"])),
         group=st.sampled_from(["none", "prefix"]),
         place=st.sampled_from(["program_aware", "least_load", "round_robin"]),
-        admit=st.sampled_from(["tokens", "calls"]),
+        admit=st.sampled_from(sorted(POLICIES["admit"])),
         seed=st.integers(0, 3),
     )
     def start(self, order, group, place, admit, seed):
@@ -168,6 +177,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         name = self._pick(pick)
         if name in self.live:
             assert self.send(Arrived(self.live[name].call)) == []
+
+    @rule(pick=picks, standing=standings, began_s=st.floats(-50, 0))
+    def known_better(self, pick, standing, began_s):
+        name = self._pick(pick)
+        if name in self.live:
+            known = self.live[name]
+            call = replace(
+                known.call, objective=standing.objective, standing=standing, began_s=self.now_s + began_s
+            )
+            if known.worker is None:
+                known.call = call
+            self.send(Restood(call))
 
     @rule(pick=picks)
     def first_byte(self, pick):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.nouns import Chain, ReadyCall
+from gateway.nouns import Chain, ReadyCall, Standing
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import Arrived, Dispatch, Finished, WorkerUp
 from gateway.schedule.policies.order import ORDERS
@@ -23,6 +23,7 @@ hinted_calls = st.lists(
         st.integers(-20, 20),
         st.none() | st.floats(-50, 200, allow_nan=False),
         st.integers(0, 2),
+        st.none() | st.builds(Standing, depth=st.integers(0, 9), group_size=st.integers(1, 9)),
     ),
     min_size=1,
     max_size=40,
@@ -63,9 +64,14 @@ def test_without_hints_one_worker_serves_in_order_of_arrival(calls, order, limit
     assert drain(scheduler, made, 2.0) == [call.call_id for call in made]
 
 
-@given(calls=hinted_calls, group=st.sampled_from(["none", "prefix"]))
-def test_nobody_is_passed_by_a_call_that_arrived_after_the_bound(calls, group):
+@given(
+    calls=hinted_calls,
+    order=st.sampled_from(["program_graph", "program_service"]),
+    group=st.sampled_from(["none", "prefix"]),
+)
+def test_nobody_is_passed_by_a_call_that_arrived_after_the_bound(calls, order, group):
     settings = SchedulerSettings(
+        order=order,
         group=group,
         max_calls_per_worker=2,
         max_delay_s=8.0,
@@ -76,7 +82,7 @@ def test_nobody_is_passed_by_a_call_that_arrived_after_the_bound(calls, group):
     scheduler = Scheduler(settings)
     scheduler.on(WorkerUp("w0", ("m",)), 0.0)
     now_s, made = 0.0, []
-    for number, (gap_s, program, objective, priority, deadline_s, family) in enumerate(calls):
+    for number, (gap_s, program, objective, priority, deadline_s, family, standing) in enumerate(calls):
         now_s += gap_s
         chain = Chain((family,), (50,), (family,)) if family else Chain()
         made.append(
@@ -92,9 +98,10 @@ def test_nobody_is_passed_by_a_call_that_arrived_after_the_bound(calls, group):
                 objective=objective,
                 deadline_s=deadline_s,
                 priority=priority,
+                standing=standing,
             )
         )
-    bound_s = ORDERS["program_service"](settings).spread_s + settings.group_window_s
+    bound_s = ORDERS[order](settings).spread_s + settings.group_window_s
     arrived_s = {call.call_id: call.arrived_s for call in made}
     order = drain(scheduler, made, 3.0)
     assert sorted(order) == sorted(arrived_s)

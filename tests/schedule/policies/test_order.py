@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.nouns import ReadyCall
+from gateway.nouns import ReadyCall, Standing
 from gateway.schedule.policies.order.fcfs import Fcfs
+from gateway.schedule.policies.order.program_graph import ProgramGraph
 from gateway.schedule.policies.order.program_service import ProgramService
 from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
@@ -18,6 +19,8 @@ SETTINGS = SchedulerSettings(
     priority_step_s=5.0,
     max_delay_s=60.0,
     max_lead_s=30.0,
+    latency_lead_s=10.0,
+    program_lead_s=15.0,
 )
 CALL = ReadyCall("c", "t", "m", 100.0, 10, 10)
 
@@ -50,16 +53,55 @@ def test_a_deadline_leaves_time_for_the_service_and_never_delays():
     assert order.rank_s(replace(CALL, deadline_s=100.0), 0.0, 1e9) == 70.0
 
 
+def test_of_a_known_program_a_call_ranks_from_its_begin_not_longer_than_the_lead():
+    order = ProgramGraph(SETTINGS)
+    standing = Standing(depth=1)
+    assert order.rank_s(replace(CALL, standing=standing, began_s=91.0), 0.0, 0.0) == 91.0
+    assert order.rank_s(replace(CALL, standing=standing, began_s=3.0), 0.0, 0.0) == 85.0
+    assert order.rank_s(replace(CALL, began_s=91.0), 0.0, 0.0) == 100.0
+
+
+def test_latency_goes_before_what_nobody_labelled_and_that_before_throughput():
+    ranks = [
+        ProgramGraph(SETTINGS).rank_s(replace(CALL, objective=objective), 0.0, 0.0)
+        for objective in (Objective.LATENCY, None, Objective.THROUGHPUT)
+    ]
+    assert ranks == [90.0, 100.0, 120.0]
+
+
+standings = st.builds(Standing, depth=st.integers(0, 256), group_size=st.integers(1, 10_000))
+
+
+@given(one=standings, other=standings)
+def test_within_a_program_the_deepest_goes_first_then_the_smallest_group(one, other):
+    order = ProgramGraph(SETTINGS)
+    first, second = (order.within(replace(CALL, standing=each)) for each in (one, other))
+    assert (first < second) == ((-one.depth, one.group_size) < (-other.depth, other.group_size))
+
+
+@given(attained_s=st.floats(0, 1e9), priority=st.integers(-9, 9), deadline_s=st.none() | st.floats(-1e9, 1e9))
+def test_without_a_standing_and_a_class_the_graph_changes_nothing(attained_s, priority, deadline_s):
+    call = replace(CALL, priority=priority, deadline_s=deadline_s)
+    plain = ProgramService(SETTINGS).rank_s(call, attained_s, 1.0)
+    assert ProgramGraph(SETTINGS).rank_s(call, attained_s, 1.0) == plain
+    assert ProgramGraph(SETTINGS).within(call) == 0.0
+
+
 @given(
     attained_s=st.floats(0, 1e9),
     service_s=st.floats(0, 1e9),
     priority=st.integers(-(10**6), 10**6),
     deadline_s=st.none() | st.floats(-1e9, 1e9),
     objective=st.sampled_from([None, *Objective]),
+    standing=st.none() | standings,
+    began_s=st.floats(-1e9, 1e9),
+    policy=st.sampled_from([ProgramService, ProgramGraph]),
 )
-def test_the_offset_is_bounded(attained_s, service_s, priority, deadline_s, objective):
-    order = ProgramService(SETTINGS)
-    call = replace(CALL, priority=priority, deadline_s=deadline_s, objective=objective)
+def test_the_offset_is_bounded(attained_s, service_s, priority, deadline_s, objective, standing, began_s, policy):
+    order = policy(SETTINGS)
+    call = replace(
+        CALL, priority=priority, deadline_s=deadline_s, objective=objective, standing=standing, began_s=began_s
+    )
     rank_s = order.rank_s(call, attained_s, service_s)
     assert -SETTINGS.max_lead_s <= rank_s - call.arrived_s <= SETTINGS.max_delay_s
     assert order.spread_s == SETTINGS.max_lead_s + SETTINGS.max_delay_s

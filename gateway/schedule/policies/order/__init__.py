@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.order.fcfs import Fcfs
+from gateway.schedule.policies.order.program_graph import ProgramGraph
 from gateway.schedule.policies.order.program_service import ProgramService
 from gateway.schedule.settings import SchedulerSettings
 
@@ -24,8 +25,12 @@ class OrderPolicy(Protocol):
         `attained_s`: its program's service so far. `service_s`: the predicted service time of this call.
         """
 
+    def within(self, call: ReadyCall) -> float:
+        """The order among calls of equal rank, lowest first; where that is equal too, by arrival."""
+
 
 ORDERS: Final[dict[str, Callable[[SchedulerSettings], OrderPolicy]]] = {
     "fcfs": Fcfs,
+    "program_graph": ProgramGraph,
     "program_service": ProgramService,
 }

@@ -32,18 +32,29 @@ class ProgramService:
     def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
         """Arrival plus the offset of the program's bin, of a throughput objective and of urgency; not later than
         the deadline leaves time for; within the bounds."""
-        offset_s = self._bin_s(attained_s) * self._weight if attained_s >= self._quantum_s else 0.0
+        return self.rank_from_s(call, call.arrived_s, attained_s, service_s)
+
+    def rank_from_s(self, call: ReadyCall, from_s: float, attained_s: float, service_s: float) -> float:
+        """The same for a call that is to rank as if it had arrived at `from_s`."""
+        rank_s = from_s
+        if attained_s >= self._quantum_s:
+            rank_s += self._bin_s(attained_s) * self._weight
         if call.objective is Objective.THROUGHPUT:
-            offset_s += self._throughput_s
+            rank_s += self._throughput_s
         if call.priority:
-            offset_s -= call.priority * self._priority_s
+            rank_s -= call.priority * self._priority_s
         if call.deadline_s is not None:
-            offset_s = min(offset_s, call.deadline_s - service_s - call.arrived_s)
-        if offset_s > self._delay_s:
-            offset_s = self._delay_s
-        elif offset_s < -self._lead_s:
-            offset_s = -self._lead_s
-        return call.arrived_s + offset_s
+            rank_s = min(rank_s, call.deadline_s - service_s)
+        if rank_s > call.arrived_s + self._delay_s:
+            return call.arrived_s + self._delay_s
+        if rank_s < call.arrived_s - self._lead_s:
+            return call.arrived_s - self._lead_s
+        return rank_s
+
+    def within(self, call: ReadyCall) -> float:
+        """All alike."""
+        del call
+        return 0.0
 
     def _bin_s(self, attained_s: float) -> float:
         """The lower edge of the bin: the quantum times the greatest power of two within the attained service."""

@@ -1,0 +1,42 @@
+"""Programs whose graph is known are served as programs, by class, and inside them the deepest call first.
+
+Between programs it is `program_service`, with two things more. A call ranks as if it had arrived when its program
+began, so that a stage whose calls came one by one is not cut in two by another program's. A latency call leads, as
+a throughput call trails (Parrot, Lin et al., OSDI 2024, section 5.2: the deduced objective decides). And calls of
+one rank, which are those of one program, go by depth (Teola, Tan et al., 2024, section 5.2, topology-aware
+batching: what most of the program waits for), then by the size of their unfinished group, smallest first: it
+unblocks its consumer soonest (Parrot's task groups).
+"""
+
+from __future__ import annotations
+
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.order.program_service import ProgramService
+from gateway.schedule.settings import SchedulerSettings
+from hints.model import Objective
+
+
+class ProgramGraph:
+    """rank = `program_service`'s, moved by the class and the program's begin within the same bounds."""
+
+    __slots__ = ("_latency_s", "_program_s", "_service", "spread_s")
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._service = ProgramService(settings)
+        self._latency_s = settings.latency_lead_s
+        self._program_s = settings.program_lead_s
+        self.spread_s = self._service.spread_s
+
+    def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
+        """Without a standing and an objective the same as `program_service`."""
+        from_s = call.arrived_s
+        if call.standing is not None:
+            from_s = min(from_s, max(call.began_s, from_s - self._program_s))
+        if call.objective is Objective.LATENCY:
+            from_s -= self._latency_s
+        return self._service.rank_from_s(call, from_s, attained_s, service_s)
+
+    def within(self, call: ReadyCall) -> float:
+        """Less by one for each step of depth; within a depth more, but not by one, the larger the group."""
+        standing = call.standing
+        return 0.0 if standing is None else 1.0 - 1.0 / standing.group_size - standing.depth
