@@ -9,13 +9,14 @@ from gateway.call import Call
 from gateway.dataflow import Dataflow
 from gateway.nouns import Record
 from gateway.placements import Placements
+from gateway.store.sessions import ignored
 from gateway.variables.plan import Plan
 
 
 class SessionStore(Protocol):
     """The part of the store that the gate asks. Everything raises StoreUnavailable within the store's deadline."""
 
-    async def declare(self, tenant: str, session: str, record: Record) -> str | None:
+    def declare(self, tenant: str, session: str, record: Record) -> asyncio.Future[bytes | None]:
         """Write the call and its outputs down before it runs; the worker that holds the session's context."""
 
 
@@ -39,11 +40,16 @@ class Gate:
         await self._dataflow.fill(call, plan)
 
     async def declare(self, call: Call) -> Plan:
-        """Write down what a call reads and produces. Raises: ClientFault, StoreUnavailable."""
+        """Write down what a call reads and produces, in one round trip. Raises: ClientFault, StoreUnavailable."""
         plan = self._dataflow.plan(call)
-        declared = self._store.declare(call.tenant, call.hint.session or "", call.record())
-        holder, _ = await asyncio.gather(declared, self._dataflow.declare(call, plan))
-        self._placements.told(call, holder)
+        written = self._store.declare(call.tenant, call.hint.session or "", call.record())
+        try:
+            await self._dataflow.declare(call, plan)
+        except BaseException:
+            written.add_done_callback(ignored)
+            raise
+        holder = await written
+        self._placements.told(call, None if holder is None else holder.decode())
         return plan
 
     async def take_over(self, call: Call) -> None:

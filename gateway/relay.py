@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from msgspec import Struct
 from starlette.types import Send
 
 from engines.base import Engine, EngineError, RawHeaders, Response
 from gateway.call import Call
 from gateway.errors import Dialect, LoomgateError, WorkerFailed, error_body
+from gateway.structs import Unique
 from gateway.variables.spool import Spool, parse_produced
 from gateway.variables.values import ProducedReply
 from gateway.wire.headers import client_headers, is_event_stream, latin1
@@ -35,7 +35,7 @@ class AttemptLimits:
     """Client headers that travel beside the built-in allow-list."""
 
 
-class OpenReply(Struct, eq=False):
+class OpenReply(Unique):
     """A reply that will go to the client. `body` is all of it, or the first piece of a stream."""
 
     response: Response

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.errors import BadRequest, StoreUnavailable
 from gateway.nouns import Record
@@ -71,9 +72,10 @@ class Sessions:
         self._listed: dict[tuple[str, str], None] = {}
         """The latest last."""
 
-    async def declare(self, tenant: str, session: str, record: Record) -> str | None:
+    def declare(self, tenant: str, session: str, record: Record) -> asyncio.Future[bytes | None]:
         """Write a call before it runs, so that others may wait for it; the worker that holds the session's context.
 
+        It is on its way when this returns: what is asked of the store before awaiting it travels in the same batch.
         The first one of a session has it listed, which nobody waits for; later ones leave that to their records.
         """
         touched_at = ended_at(record)
@@ -84,8 +86,7 @@ class Sessions:
         )
         if (tenant, session) not in self._listed:
             self._list(tenant, session, touched_at)
-        holder = await reply
-        return None if holder is None else holder.decode()
+        return reply
 
     def _list(self, tenant: str, session: str, touched_at: float) -> None:
         listed = self._listed
@@ -93,7 +94,7 @@ class Sessions:
         if len(listed) > _LISTED:
             del listed[next(iter(listed))]
         touch = scripts.touch_sessions(self._store, tenant, {session: touched_at}, bounds=self._bounds)
-        touch.add_done_callback(_ignored)
+        touch.add_done_callback(ignored)
 
     async def finished_steps(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, bool]:
         """Whether each step or variable is finished: a call of that name has ended, well or not, and none runs.
@@ -162,8 +163,8 @@ class Sessions:
         return None if reply is None else _summary(session, *reply)
 
 
-def _ignored(reply: asyncio.Future[int]) -> None:
-    """The session's records list it again: one that failed is not missed."""
+def ignored(reply: asyncio.Future[Any]) -> None:
+    """Of a write that nobody misses, because the session's records repeat it."""
     if not reply.cancelled():
         reply.exception()
 

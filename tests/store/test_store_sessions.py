@@ -182,7 +182,7 @@ async def test_a_declaration_says_where_the_context_lies(store: Store, make_reco
     sessions = Sessions(store)
     assert await sessions.declare("acme", "s1", make_record("a")) is None
     await sessions.claim_placement("acme", "s1", "w0", None)
-    assert await sessions.declare("acme", "s1", make_record("b")) == "w0"
+    assert await sessions.declare("acme", "s1", make_record("b")) == b"w0"
 
 
 async def test_writes_renew_every_key_of_an_old_session(store: Store, raw: Redis, make_record) -> None:

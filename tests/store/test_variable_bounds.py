@@ -49,6 +49,7 @@ async def test_tenants_and_sessions_are_apart(variables: Variables) -> None:
 
 async def test_every_write_renews_all_keys(store: Store, raw: Redis) -> None:
     variables = Variables(store, Bounds(session_ttl_s=100))
+    await variables.declare(*HERE, call("c0", "", "a"))
     await variables.declare(*HERE, call("c1", "a", "plan code"))
     await variables.commit(*HERE, "c1", 1, {"plan": text("x")})
     keys = variable_keys(*HERE)

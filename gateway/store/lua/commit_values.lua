@@ -21,7 +21,7 @@ local function is_same(row, name, kind, truncated, text)
   return kind == kind_then and truncated == truncated_then and redis.call('HGET', values, name) == text
 end
 
-local fresh, added, committed_at = {}, 0, nil
+local fresh, rows, added, committed_at = {}, {}, 0, nil
 for i = 7, #ARGV, 4 do
   local name, kind, truncated, text = unpack(ARGV, i, i + 3)
   local row = row_of(name)
@@ -43,6 +43,7 @@ for i = 7, #ARGV, 4 do
       return fenced(name, row)
     end
     fresh[#fresh + 1] = i
+    rows[i] = row
     added = added + (row and 0 or 1)
   end
 end
@@ -53,11 +54,11 @@ end
 local at, names = now(), {}
 for _, i in ipairs(fresh) do
   local name, kind, truncated, text = unpack(ARGV, i, i + 3)
-  local row = row_of(name)
+  local row = rows[i]
   local is_list = row and row.call == id and row.list
   set_row(name, VALUE, id, at, known.step, is_list, epoch, kind, truncated, #text)
   redis.call('HSET', values, name, text)
   names[#names + 1] = name
 end
-finish(names)
+finish(names, { values })
 return { 'committed', #fresh > 0 and at or committed_at or at }

@@ -31,7 +31,8 @@ end
 local fresh, ahead, added = {}, {}, 0
 for _, name in ipairs(outputs) do
   local first = name .. '.0'
-  local row, of = holder_of(name), name
+  local row, exists = holder_of(name)
+  local of = name
   if not row and is_list[name] then
     row, of = holder_of(first), first
   end
@@ -43,7 +44,7 @@ for _, name in ipairs(outputs) do
   end
   if not row then
     fresh[#fresh + 1] = name
-    added = added + 1 - redis.call('HEXISTS', vars, name)
+    added = added + (exists and 0 or 1)
   end
 end
 if known and #fresh == 0 then
@@ -59,10 +60,11 @@ end
 if added > 0 and count_variables() + added > variable_limit then
   return refused('too_many_variables')
 end
-if not known and redis.call('HLEN', calls) >= call_limit then
+local call_count = known and 1 or redis.call('HLEN', calls)
+if not known and call_count >= call_limit then
   return refused('too_many_calls')
 end
-if redis.call('ZCARD', readers) + #reads > reader_limit then
+if #reads > 0 and redis.call('ZCARD', readers) + #reads > reader_limit then
   return refused('too_many_readers')
 end
 
@@ -221,21 +223,34 @@ if not raised then
 end
 
 local epoch = known and string.format('%.0f', tonumber(known.epoch) + 1) or '1'
-redis.call('HSET', vars, VERSION_FIELD, SCHEMA)
+local fresh_keys = {}
+if #fresh == 0 then
+  redis.call('HSET', vars, VERSION_FIELD, SCHEMA)
+end
 for _, name in ipairs(fresh) do
   set_row(name, DECLARED, id, at, step, is_list[name])
 end
 for _, name in ipairs(reads) do
   redis.call('ZADD', readers, 0, name .. '\n' .. id)
+  fresh_keys = { readers }
 end
+-- A call without an entry stands at depth 1.
 local pairs_of_depths = {}
 for call, value in pairs(raised) do
-  pairs_of_depths[#pairs_of_depths + 1] = call
-  pairs_of_depths[#pairs_of_depths + 1] = value
+  if value > 1 or known then
+    pairs_of_depths[#pairs_of_depths + 1] = call
+    pairs_of_depths[#pairs_of_depths + 1] = value
+  end
+end
+if #pairs_of_depths > 0 then
+  fresh_keys[#fresh_keys + 1] = depths
+end
+if call_count == 0 then
+  fresh_keys[#fresh_keys + 1] = calls
 end
 for from = 1, #pairs_of_depths, 1000 do
   redis.call('HSET', depths, unpack(pairs_of_depths, from, math.min(from + 999, #pairs_of_depths)))
 end
 set_call(id, epoch, at, step, ARGV[12], ARGV[13])
-finish(fresh)
+finish(fresh, fresh_keys)
 return { 'declared', epoch }

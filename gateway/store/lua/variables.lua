@@ -33,13 +33,14 @@ local function list_row_of(name)
   return row and row.list and row or nil
 end
 
--- The row that holds a name against others: its own or its list's, unless it failed.
+-- The row that holds a name against others: its own or its list's, unless it failed. And whether it has one of its own.
 local function holder_of(name)
-  local row = row_of(name)
+  local own = row_of(name)
+  local row = own
   if not row or row.state == FAILED then
     row = list_row_of(name)
   end
-  return row and row.state ~= FAILED and row or nil
+  return row and row.state ~= FAILED and row or nil, own ~= nil
 end
 
 local function set_row(name, state, call, at, step, list, ...)
@@ -74,19 +75,24 @@ local function now()
   return string.format('%.0f.%06.0f', tonumber(time[1]), tonumber(time[2]))
 end
 
--- How many variables the session has.
+-- How many variables the session has, as long as this script has written none.
 local function count_variables()
-  return redis.call('HLEN', vars) - redis.call('HEXISTS', vars, VERSION_FIELD)
+  return redis.call('HLEN', vars) - (version and 1 or 0)
 end
 
 local function taken(row, name)
   return { 'taken', name, row.call, row.at, row.state, row.step }
 end
 
--- Ends every writing script: all keys live on, and whoever waits is told which names changed.
-local function finish(names)
-  for _, key in ipairs(KEYS) do
-    redis.call('EXPIRE', key, ARGV[2])
+-- Ends every writing script: all keys live on, and whoever waits is told which names changed. Times to live are renewed
+-- when a fiftieth of them has gone by; `fresh_keys` are those that may have none yet.
+local function finish(names, fresh_keys)
+  local ttl_s = tonumber(ARGV[2])
+  if redis.call('TTL', vars) < ttl_s - ttl_s / 50 then
+    fresh_keys = KEYS
+  end
+  for _, key in ipairs(fresh_keys or {}) do
+    redis.call('EXPIRE', key, ttl_s)
   end
   for from = 1, #names, NAMES_A_MESSAGE do
     local to = math.min(from + NAMES_A_MESSAGE - 1, #names)

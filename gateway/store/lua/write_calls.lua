@@ -26,9 +26,15 @@ if held then
   end
 end
 
+-- Scores are whole seconds: integers are compact and quick to compare, and no one asks for more.
+local function second(at)
+  return string.match(at, '^%d+')
+end
+
 local written = {}
 local function by_score(key, arrived_at, names, suffix)
   local args = { 'ZADD', key }
+  arrived_at = second(arrived_at)
   for one in string.gmatch(names, '[^\n]+') do
     args[#args + 1] = arrived_at
     args[#args + 1] = one .. suffix
@@ -75,7 +81,7 @@ for i = 8, #ARGV, 5 do
   local id, arrived_at, ended, names, record = unpack(ARGV, i, i + 4)
   local write = ended == '1' and write_ended or write_open
   if write(id, arrived_at, names, record) then
-    redis.call('ZADD', order, arrived_at, id)
+    redis.call('ZADD', order, second(arrived_at), id)
     local count = redis.call('ZCARD', order)
     over = math.max(over, count - limit)
     trims = trims or over > 0 or count % TRIM_EVERY == 0
