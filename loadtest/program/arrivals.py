@@ -1,0 +1,81 @@
+"""When programs start: one at a time, all at once, or as a Poisson process. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from loadtest.program.modes import Mode
+
+ONE, BURST, POISSON = "one", "burst", "poisson"
+LOADS = (ONE, BURST, POISSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One run of a program, `at_s` after its batch began."""
+
+    program: str
+    copy: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Runs measured together in one mode; the next batch begins when the last of them has ended."""
+
+    load: str
+    delay_ms: int
+    seed: int
+    mode: Mode
+    starts: tuple[Start, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a benchmark runs."""
+
+    programs: tuple[str, ...]
+    modes: tuple[Mode, ...]
+    loads: tuple[str, ...]
+    delays_ms: tuple[int, ...]
+    seeds: tuple[int, ...]
+    copies: int
+    """Of each program in a batch under load."""
+    rate_per_s: float
+    """Programs that arrive a second under the Poisson load."""
+
+
+def batches(plan: Plan) -> list[Batch]:
+    """All batches in order: those that are compared stand next to each other, and their order rotates."""
+    found: list[Batch] = []
+    turn = 0
+    for seed in plan.seeds:
+        for load in plan.loads:
+            for delay_ms in plan.delays_ms:
+                for starts in _groups(plan, load, seed):
+                    found += [Batch(load, delay_ms, seed, mode, starts) for mode in rotated(plan.modes, turn)]
+                    turn += 1
+    return found
+
+
+def rotated(modes: Sequence[Mode], turn: int) -> list[Mode]:
+    """The modes, another one first each turn."""
+    first = turn % len(modes)
+    return [*modes[first:], *modes[:first]]
+
+
+def _groups(plan: Plan, load: str, seed: int) -> list[tuple[Start, ...]]:
+    """The same for every mode and delay of a seed."""
+    if load == ONE:
+        return [(Start(program, 0, 0.0),) for program in plan.programs]
+    random = Random(f"{load}-{seed}")
+    runs = [(program, copy) for program in plan.programs for copy in range(plan.copies)]
+    random.shuffle(runs)
+    starts: list[Start] = []
+    at_s = 0.0
+    for program, copy in runs:
+        starts.append(Start(program, copy, at_s))
+        at_s += random.expovariate(plan.rate_per_s) if load == POISSON else 0.0
+    return [tuple(starts)]

@@ -1,0 +1,83 @@
+"""A program as a graph of steps, the one definition that every mode runs. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_.:/-]+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call of the model: its reply's text is the value called `name`, and `max_tokens` long."""
+
+    name: str
+    text: str
+    """The user's message; `{{name}}` stands for the value of an earlier step."""
+    max_tokens: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The values it reads, in order, each once."""
+        return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A step without a model, retrieval for instance: `find` makes its value of its inputs' values."""
+
+    name: str
+    inputs: tuple[str, ...]
+    find: Callable[[Mapping[str, str]], str]
+
+
+Step = Ask | Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Steps in an order in which each reads earlier ones only; the last one is the program's answer.
+
+    Raises: ValueError, for steps in another order, of one name, or whose value nobody reads.
+    """
+
+    name: str
+    system: str
+    """The system message of every call; a run puts its nonce before it."""
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        known: set[str] = set()
+        for step in self.steps:
+            if step.name in known or not known.issuperset(step.inputs):
+                raise ValueError(f"{self.name}: {step.name} is there twice, or reads what no earlier step gives")
+            known.add(step.name)
+        unread = known - {name for step in self.steps for name in step.inputs}
+        if unread != {self.steps[-1].name}:
+            raise ValueError(f"{self.name}: {sorted(unread)} are read by nobody; only the last step may be")
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """The calls of the model."""
+        return tuple(step for step in self.steps if isinstance(step, Ask))
+
+    @property
+    def last(self) -> str:
+        """The step whose value is the answer."""
+        return self.steps[-1].name
+
+    @property
+    def round_trips(self) -> int:
+        """Calls on its longest path: what a client that waits for each result pays for in round trips."""
+        depth: dict[str, int] = {}
+        for step in self.steps:
+            before = max((depth[name] for name in step.inputs), default=0)
+            depth[step.name] = before + isinstance(step, Ask)
+        return depth[self.last]
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with its placeholders replaced, in one pass, as the gateway does."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)

@@ -1,0 +1,56 @@
+"""What became of each run of a program, as values and as JSON lines. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+from loadtest.program.modes import Mode
+
+
+@dataclass(slots=True)
+class Work:
+    """What a run cost the workers, as their `usage` says; summed call by call."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompts' tokens; 0 where the workers do not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run: where it belongs, how long it took at its client, and what it did."""
+
+    program: str
+    mode: Mode
+    load: str
+    delay_ms: int
+    seed: int
+    copy: int
+    nonce: str
+    started_s: float
+    """Since its batch began."""
+    took_s: float
+    """From its first request at the client to its last reply there."""
+    work: Work = field(default_factory=Work)
+    error: str = ""
+    """Empty when it ended well; such a run alone is counted."""
+
+
+def to_line(outcome: Outcome) -> str:
+    """One line of JSON."""
+    return json.dumps({"kind": "run", **asdict(outcome)}, separators=(",", ":"))
+
+
+def from_lines(lines: Iterable[str]) -> list[Outcome]:
+    """The runs among the lines of a record; other kinds are passed over."""
+    found: list[Outcome] = []
+    for line in lines:
+        fields = json.loads(line)
+        if fields.pop("kind") == "run":
+            fields["mode"] = Mode(fields["mode"])
+            found.append(Outcome(**{**fields, "work": Work(**fields["work"])}))
+    return found
