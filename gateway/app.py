@@ -175,7 +175,7 @@ class Gateway:
             gate,
             attempt_limits(settings),
             salt=self._salts,
-            commit=dataflow.commit,
+            dataflow=dataflow,
             started=self.resolver.started,
             ended=self.resolver.ended,
         )

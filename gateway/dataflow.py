@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from gateway.call import Call
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
+from gateway.item_commits import ITEMS_AT_ONCE, ItemCommits
 from gateway.parking import Parking
 from gateway.states import CallState
 from gateway.store.variable import (
@@ -27,9 +29,13 @@ from gateway.store.variable import (
     Refused,
     StoredValue,
     Taken,
+    list_of,
 )
+from gateway.tee import ItemsTee, Tee, WholeTee
 from gateway.variable_errors import UpstreamFailed, refused_error, taken_error
+from gateway.variables.live_reply import LiveReply
 from gateway.variables.plan import Plan, compile_plan
+from gateway.variables.spool import Spool
 from gateway.variables.transforms import produce
 from gateway.variables.values import ProducedReply, TransformFailed, Value
 from hints.model import HintError, Mode
@@ -74,8 +80,10 @@ class Dataflow:
         self._variables = variables
         self._parking = parking
         self._reestimate = reestimate
-        self._value_bytes = value_bytes
+        self.value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
+        self._items: dict[str, ItemCommits] = {}
+        """Of the live calls that produce lists, by call id."""
 
     def plan(self, call: Call) -> Plan:
         """Read what the call consumes and produces. Raises: BadRequest, Unsupported."""
@@ -138,12 +146,30 @@ class Dataflow:
             texts = {name: found[name].text for name in plan.template.used}
             self._reestimate(call, plan.template.render(texts))
 
+    def tee(self, call: Call) -> Tee | None:
+        """What the call's stream is to be fed to; None if nothing of it is wanted."""
+        plan, shape = call.plan, call.request.route.shape
+        if plan is None or not plan.undone:
+            return None
+        return self.items_tee(call, plan) if plan.each else WholeTee(Spool(shape), plan.texts_only)
+
+    def items_tee(self, call: Call, plan: Plan) -> ItemsTee:
+        """For a call that produces lists."""
+        reply = LiveReply(call.request.route.shape, plan.each, self.value_bytes)
+        commits = self._items.get(call.call_id)
+        if commits is None:
+            commits = self._items[call.call_id] = ItemCommits(partial(self._commit_items, call, plan), self._spawn)
+        return ItemsTee(reply, commits, partial(self._fail_list, call, plan))
+
     async def commit(self, call: Call, reply: ProducedReply | None) -> None:
         """Cut the values from a reply and commit them. A reply that has none fails the outputs, and is noted.
 
         Raises: StoreUnavailable.
         """
         plan = call.plan
+        items = self._items.get(call.call_id)
+        if items is not None:
+            await items.settle()
         if plan is None or not plan.undone:
             return
         if reply is None:
@@ -155,15 +181,47 @@ class Dataflow:
             self._note(call, f"output-failed;{error.name}")
             await self._fail(call, plan, f"its transform gave no value: {error.reason}")
             return
+        if not await self._commit_all(call, plan, values, items.names if items is not None else ()):
+            return
+        plan.undone = False
+        if any(value.truncated for value in values.values()):
+            self._note(call, "output-truncated")
+
+    async def _commit_all(
+        self, call: Call, plan: Plan, values: Mapping[str, Value], known: Collection[str]
+    ) -> bool:
+        """Commit what is not `known` to be: items of lists a batch at a time, then all outputs at once."""
+        left = {name: value for name, value in values.items() if name not in known}
+        items = [name for name in left if name not in plan.names and list_of(name) in plan.lists]
+        for start in range(0, len(items), ITEMS_AT_ONCE):
+            batch = {name: left.pop(name) for name in items[start : start + ITEMS_AT_ONCE]}
+            if not await self._write(call, plan, batch):
+                return False
+        return not left or await self._write(call, plan, left)
+
+    async def _commit_items(self, call: Call, plan: Plan, items: Mapping[str, Value]) -> bool:
+        """Commit items of a list while its reply streams."""
+        if not plan.undone:
+            return False
+        plan.begun = True
+        return await self._write(call, plan, items)
+
+    async def _write(self, call: Call, plan: Plan, values: Mapping[str, Value]) -> bool:
+        """Commit values, all or none. What the store refuses fails the call's outputs. Raises: StoreUnavailable."""
         stored = {name: StoredValue(value.text, value.kind, value.truncated) for name, value in values.items()}
         answer = await self._variables.commit(call.tenant, _session(call), call.call_id, plan.epoch, stored)
-        plan.undone = False
         if isinstance(answer, Committed):
             self._parking.changed(call.tenant, _session(call))
-            if any(value.truncated for value in values.values()):
-                self._note(call, "output-truncated")
-        else:
-            self._note(call, "output-not-committed")
+            return True
+        self._note(call, "output-not-committed")
+        await self._fail(call, plan, _not_committed(answer))
+        return False
+
+    def _fail_list(self, call: Call, plan: Plan, error: TransformFailed) -> None:
+        """A list that breaks off is no value: who waits for it is told before its reply ends."""
+        self._note(call, f"output-failed;{error.name}")
+        reason = f"its transform gave no value: {error.reason}"
+        self._spawn(self._give_up(call, plan, reason, None, self._items.get(call.call_id)))
 
     def ended(self, call: Call) -> None:
         """A call is over: if its outputs have no values by now, they never will.
@@ -171,14 +229,13 @@ class Dataflow:
         Unless it is deferred and only the store was in the way: then another attempt follows.
         """
         plan = call.plan
+        items = self._items.pop(call.call_id, None)
         if plan is None or not plan.undone:
             return
         if call.hint.mode is Mode.DEFERRED and isinstance(call.fault, StoreUnavailable):
             return
         cause = call.fault.cause if isinstance(call.fault, UpstreamFailed) else None
-        task = asyncio.create_task(self._give_up(call, plan, _reason(call), cause), name="fail outputs")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._give_up(call, plan, _reason(call), cause, items))
 
     async def close(self) -> None:
         """Wait a moment for what is being told, and no longer."""
@@ -187,8 +244,18 @@ class Dataflow:
         for task in self._tasks:
             task.cancel()
 
-    async def _give_up(self, call: Call, plan: Plan, reason: str, cause: Cause | None) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="commit or fail outputs")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _give_up(
+        self, call: Call, plan: Plan, reason: str, cause: Cause | None, items: ItemCommits | None
+    ) -> None:
         """Say it until the store has heard it, for about a minute; after that its consumers' time runs out."""
+        if items is not None:
+            await items.settle()
         for pause_s in FAIL_AGAIN_S:
             try:
                 await self._fail(call, plan, reason, cause)
@@ -201,8 +268,8 @@ class Dataflow:
         """Values; by another thread where that would hold up the loop."""
         size_bytes = sum(map(len, reply.texts))
         if all(producer.is_quick(size_bytes) for producer in plan.producers):
-            return produce(plan.producers, reply, self._value_bytes)
-        return await asyncio.to_thread(produce, plan.producers, reply, self._value_bytes)
+            return produce(plan.producers, reply, self.value_bytes)
+        return await asyncio.to_thread(produce, plan.producers, reply, self.value_bytes)
 
     async def _fail(self, call: Call, plan: Plan, reason: str, cause: Cause | None = None) -> None:
         link = Link(", ".join(plan.names), call.call_id, reason)
@@ -212,7 +279,14 @@ class Dataflow:
         self._parking.changed(call.tenant, _session(call))
 
     def _note(self, call: Call, note: str) -> None:
-        call.notes = f"{call.notes}, {note}" if call.notes else note
+        if note not in call.notes:
+            call.notes = f"{call.notes}, {note}" if call.notes else note
+
+
+def _not_committed(answer: Fenced | Refused) -> str:
+    if isinstance(answer, Refused):
+        return f"its values are over a limit of the session ({answer.kind})"
+    return f"{answer.name} belongs to another attempt or has another value already: attempts are never mixed"
 
 
 def _reason(call: Call) -> str:

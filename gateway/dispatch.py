@@ -24,14 +24,18 @@ from engines.base import (
     ReplyTooLarge,
     Unreachable,
 )
+from gateway.backlog import Backlog
 from gateway.call import Call, Listener
+from gateway.dataflow import Dataflow
 from gateway.errors import Conflict, EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
 from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.loop import Loop
-from gateway.relay import AttemptLimits, Commit, OpenReply, open_reply, relay_stream, relay_whole
+from gateway.relay import AttemptLimits, OpenReply, gathered, open_reply, relay_stream, relay_whole
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
+from gateway.tee import Tee
+from gateway.variables.plan import Plan
 from gateway.wire.headers import worker_headers
 from gateway.wire.request import upstream_body
 from gateway.wire.routes import Shape
@@ -54,12 +58,12 @@ class Dispatcher:
         limits: AttemptLimits,
         *,
         salt: Callable[[str], str | None],
-        commit: Commit,
+        dataflow: Dataflow,
         started: Listener,
         ended: Listener,
     ) -> None:
         self.limits = limits
-        self._commit = commit
+        self._dataflow = dataflow
         self.learns = True
         self.salt = salt
         self._loop = loop
@@ -135,8 +139,13 @@ class Dispatcher:
         limits = self.limits
         request = call.request if call.plan is None else call.plan.rendered(call.request)
         ours = self._ours(call, dispatch, worker.info.capabilities) if request.route.generates else {}
-        body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
         headers = worker_headers(client, call.call_id, limits.headers)
+        plan = call.plan
+        if plan is not None and plan.gathers and plan.undone:
+            body = upstream_body(request, {**ours, "stream": True}, request.route.shape in _TEXT_SHAPES)
+            opening = open_reply(worker.engine, request.route.target, headers, body, limits)
+            return gathered(opening, self._dataflow.items_tee(call, plan), limits.reply_bytes)
+        body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
         return open_reply(worker.engine, request.route.target, headers, body, limits)
 
     async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
@@ -145,6 +154,9 @@ class Dispatcher:
         if not isinstance(error, ReplyTooLarge):
             self._fleet.failed(dispatch.worker, error)
         limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
+        if call.plan is not None and call.plan.begun:
+            self._loop.feed(Failed(call.call_id, retry=False))
+            raise _broke_off(dispatch.worker, call.plan, error) from None
         if not isinstance(error, _MOVABLE) or call.attempts >= limit:
             self._loop.feed(Failed(call.call_id, retry=False))
             raise _fault(dispatch.worker, error) from None
@@ -155,7 +167,7 @@ class Dispatcher:
 
     async def _relay(self, call: Call, dispatch: Dispatch, reply: OpenReply, send: Send) -> None:
         status = reply.response.status
-        commit = self._commit if call.plan is not None and call.plan.undone else None
+        tee = self._dataflow.tee(call) if call.plan is not None else None
         call.first_byte_s = self._loop.clock()
         if status >= 500:
             self._fleet.failed(dispatch.worker, None, status)
@@ -163,16 +175,28 @@ class Dispatcher:
             if reply.streams:
                 call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
-                await relay_stream(call, reply, send, self.learns, _takes_usage_out(call), commit=commit)
+                if tee is None:
+                    await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
+                else:
+                    await self._relay_produced(call, reply, send, tee)
             else:
-                await relay_whole(call, reply, send, self.learns, commit)
+                await relay_whole(
+                    call, reply, send, self.learns, self._dataflow.commit if tee is not None else None
+                )
         except EngineError as error:
             self._fleet.failed(dispatch.worker, error)
+            call.fault = _fault(dispatch.worker, error)
             call.end(Outcome.FAILED, status, self._loop.clock())
             return
         if status < 500:
             self._fleet.succeeded(dispatch.worker)
         call.end(_DONE if status < 400 else Outcome.ENGINE_ERROR, status, self._loop.clock())
+
+    async def _relay_produced(self, call: Call, reply: OpenReply, send: Send, tee: Tee) -> None:
+        """Others may wait for what it says: the engine is not held up by a slow client."""
+        async with Backlog(send, self._dataflow.value_bytes) as backlog:
+            takes_out, commit = _takes_usage_out(call), self._dataflow.commit
+            await relay_stream(call, reply, backlog.send, self.learns, takes_out, tee=tee, commit=commit)
 
     def _swallows(self, call: Call) -> bool:
         """Whether a cancellation was the call's own (its client left, its time is up) and ends here.
@@ -231,6 +255,16 @@ def _fault(worker: str, error: EngineError) -> EngineFault:
         message = f"{error} ([limits] reply_bytes): ask for a stream, which has no such limit, or for less."
         return WorkerFailed(message, code="reply_too_large", should_retry=False)
     return WorkerFailed(f"Worker {worker} failed and no other could take over: {error}")
+
+
+def _broke_off(worker: str, plan: Plan, error: EngineError) -> EngineFault:
+    """Others may have read items of its lists by now: another attempt would say something else."""
+    lists = ", ".join(producer.name for producer in plan.each)
+    message = (
+        f"Worker {worker} failed after items of {lists} had been committed: {error}. "
+        "They stay; attempts are never mixed. Send the call again with other names, or in a new session."
+    )
+    return WorkerFailed(message, code="broke_off", should_retry=False)
 
 
 def _evicted(call: Call, dispatch: Dispatch, cancelled: asyncio.CancelledError) -> EngineError:

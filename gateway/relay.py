@@ -11,8 +11,10 @@ from starlette.types import Send
 from engines.base import Engine, EngineError, RawHeaders, Response
 from gateway.call import Call
 from gateway.errors import Dialect, LoomgateError, WorkerFailed, error_body
+from gateway.gather import gather
 from gateway.structs import Unique
-from gateway.variables.spool import Spool, parse_produced
+from gateway.tee import ItemsTee, Tee
+from gateway.variables.spool import parse_produced
 from gateway.variables.values import ProducedReply
 from gateway.wire.headers import client_headers, is_event_stream, latin1
 from gateway.wire.reply import StreamedOutput, read_reply, read_usage
@@ -62,6 +64,22 @@ async def open_reply(
         raise
 
 
+async def gathered(opening: Awaitable[OpenReply], tee: ItemsTee, limit_bytes: int) -> OpenReply:
+    """An attempt sent as a stream, read to its end: its items are committed on the way.
+
+    Raises: EngineError; nothing has reached the client then, and the connection is closed.
+    """
+    reply = await opening
+    if not reply.streams:
+        return reply
+    try:
+        response, whole = await gather(reply.body, reply.response, tee, limit_bytes)
+    except BaseException:
+        reply.response.abort()
+        raise
+    return OpenReply(response, whole, False)
+
+
 async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, commit: Commit | None) -> None:
     """Pass an unstreamed reply on, and note its usage and output. Its values are committed before it is seen."""
     response, body = reply.response, reply.body
@@ -78,7 +96,14 @@ async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, com
 
 
 async def relay_stream(
-    call: Call, reply: OpenReply, send: Send, learn: bool, take_usage_out: bool, *, commit: Commit | None
+    call: Call,
+    reply: OpenReply,
+    send: Send,
+    learn: bool,
+    take_usage_out: bool,
+    *,
+    tee: Tee | None = None,
+    commit: Commit | None = None,
 ) -> None:
     """Pass a stream on as it comes, its values committed before its end. If it breaks, its last event says so.
 
@@ -87,7 +112,6 @@ async def relay_stream(
     response = reply.response
     tap = UsageTap(take_usage_out)
     said = StreamedOutput() if learn else None
-    spool = Spool(call.request.route.shape) if commit is not None else None
     headers = client_headers(response.headers) + workflow_headers(call)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     try:
@@ -95,8 +119,8 @@ async def relay_stream(
         while piece:
             if said is not None:
                 said.feed(piece)
-            if spool is not None:
-                spool.feed(piece)
+            if tee is not None:
+                tee.feed(piece)
             out = tap.feed(piece)
             if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
@@ -109,8 +133,8 @@ async def relay_stream(
         response.abort()
         call.usage = read_usage(tap.usage)
     call.output = said.output() if said is not None else None
-    if commit is not None and spool is not None:
-        await commit(call, spool.produced(call.plan is None or call.plan.texts_only))
+    if tee is not None and commit is not None:
+        await commit(call, tee.produced())
     await send({"type": "http.response.body", "body": tap.end()})
 
 

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from gateway.variables.producers import Producer, Transform, compile_outputs
 from gateway.variables.template import Template, compile_template
 from gateway.wire.request import DROPPED, Request, refuse_wide_integers
-from hints.model import Hint
+from gateway.wire.routes import Shape
+from hints.model import Hint, HintError
 
 
 class Filling(Protocol):
@@ -39,8 +40,17 @@ class Plan:
     """Fences its commits."""
     undone: bool = False
     """Declared, and neither committed nor failed yet."""
+    gathers: bool = False
+    """The engine is to stream though its client does not ask for it: items of a list are wanted as they come."""
+    begun: bool = False
+    """Items of its lists were committed: no other attempt may begin anew."""
     values: Mapping[str, Filling] | None = None
     """What its placeholders stand for, once that is known: shared with all who read the same value."""
+
+    @property
+    def each(self) -> tuple[Producer, ...]:
+        """The outputs whose items are committed while the reply streams."""
+        return tuple(producer for producer in self.producers if producer.each)
 
     def rendered(self, request: Request) -> Request:
         """The request with its inputs filled in, made anew for each attempt: a call that queues holds none.
@@ -57,6 +67,7 @@ class Plan:
 def compile_plan(request: Request, hint: Hint) -> Plan:
     """Read a call's data hints. Raises: HintError, BadRequest."""
     producers = compile_outputs(hint.outputs)
+    _refuse_several_lists(request, producers)
     template = compile_template(request.route, request.fields, hint.inputs)
     if template.used:
         refuse_wide_integers(request.raw)
@@ -65,5 +76,29 @@ def compile_plan(request: Request, hint: Hint) -> Plan:
         producers=producers,
         names=tuple(producer.name for producer in producers),
         texts_only=all(producer.transform is not Transform.MESSAGE for producer in producers),
+        gathers=any(producer.each for producer in producers) and _may_stream(request),
         lists=tuple(producer.name for producer in producers if producer.each or producer.map or request.n > 1),
+    )
+
+
+def _refuse_several_lists(request: Request, producers: Sequence[Producer]) -> None:
+    """The items of a list are numbered, and so are replies: not both."""
+    prompt = request.fields.get("prompt") if request.route.shape is Shape.COMPLETION else None
+    prompts = prompt if isinstance(prompt, list) and not all(type(token) is int for token in prompt) else [prompt]
+    if request.n * len(prompts) == 1:
+        return
+    for producer in producers:
+        if producer.each:
+            message = f"The output {producer.name} is declared `each`, which takes one reply a call."
+            raise HintError("outputs", message)
+
+
+def _may_stream(request: Request) -> bool:
+    """Whether an unstreamed call may be streamed instead: beam search is none, and its options would be refused."""
+    fields = request.fields
+    return (
+        request.route.generates
+        and not request.stream
+        and not fields.get("use_beam_search")
+        and fields.get("stream_options") is None
     )

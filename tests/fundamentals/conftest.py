@@ -78,7 +78,7 @@ async def program(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if server is not None:
         await server.start()
     url = server.url if server is not None else "memory://"
-    async with run_rig([Behaviour(), Behaviour()], store__url=url) as rig:
+    async with run_rig([Behaviour(), Behaviour()], store__url=url, store__deadline_ms=5_000) as rig:
         yield Program(rig, "run-1")
         await rig.until_idle()
     if server is not None:
