@@ -28,6 +28,7 @@ from gateway.admin import admin_app
 from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
+from gateway.call import Call
 from gateway.control import control_app
 from gateway.control_deferred import deferred_routes
 from gateway.control_variables import variable_routes
@@ -43,22 +44,26 @@ from gateway.http_server import Listening, serve
 from gateway.intake import MODES, Intake
 from gateway.loop import Loop
 from gateway.metrics import Metrics
+from gateway.orphans import Orphans
 from gateway.parking import Parking
 from gateway.placements import Placements
 from gateway.ports import AdminView, ControlView
 from gateway.reading import read_state
 from gateway.relay import AttemptLimits
 from gateway.resolve import Resolver
+from gateway.retries import Retries
 from gateway.salt import Salts
 from gateway.schedule.core import Scheduler
 from gateway.schedule.settings import SchedulerSettings
 from gateway.settings import Settings
 from gateway.shares import Shares
+from gateway.store.awaited import Awaited
 from gateway.store.deferred import Deferred as DeferredStore
 from gateway.store.keys import Bounds
 from gateway.store.leases import Leases
 from gateway.store.open import Store, open_store
 from gateway.store.recorder import Recorder
+from gateway.store.retries import Retries as RetryStore
 from gateway.store.server import BinaryMissing
 from gateway.store.sessions import Sessions
 from gateway.store.variable_scripts import Limits as VariableLimits
@@ -129,11 +134,12 @@ class Gateway:
         self._stack.push_async_callback(self.background.close)
         self._build_path()
         self._stack.push_async_callback(self.parking.close)
+        self._stack.push_async_callback(self.orphans.close)
         self._stack.push_async_callback(self.dataflow.close)
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
-        for work in (self.loop.tick, shares.keep, self.deferred.keep, self._sweep):
+        for work in (self.loop.tick, shares.keep, self.deferred.keep, self.retries.keep, self._sweep):
             self._own(asyncio.create_task(_always(work), name=work.__name__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
@@ -150,9 +156,11 @@ class Gateway:
             salt=self._salts,
             only_model=self._only_model,
         )
-        parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps)
+        awaited = Awaited(self.store)
+        parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark)
+        orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
         dataflow = self.dataflow = Dataflow(
-            self.variables, parking, self.intake.reestimate, settings.limits.value_bytes
+            self.variables, parking, self.intake.reestimate, settings.limits.value_bytes, orphans.left
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(
@@ -194,6 +202,9 @@ class Gateway:
             why_not=lambda: self.store.status().why_not,
             ended=self.resolver.ended,
         )
+        self.retries = Retries(
+            RetryStore(self.store), self.wakeups, self.orphans, self.background, settings.limits.value_bytes
+        )
         access = VariableAccess(self.variables, self.parking, self.dispatcher)
         variables = variable_routes(access, settings.limits.value_bytes)
         replies = deferred_routes(store)
@@ -202,13 +213,18 @@ class Gateway:
             intake=self.intake,
             dispatcher=self.dispatcher,
             deferred=self.deferred,
+            retries=self.retries,
             control=control_app(ControlView(self), variables, replies),
             models=lambda: [worker.info for worker in self.fleet],
             refused=self.metrics.refused,
         )
 
+    def _orphaned(self, call: Call) -> None:
+        self.resolver.orphaned(call)
+
     def _variables_changed(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
         self.parking.changed(tenant, session)
+        self.retries.changed(tenant, session)
 
     async def _finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         """Records are written behind the replies: this replica's are written first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import orjson
@@ -30,8 +31,9 @@ from gateway.errors import (
 )
 from gateway.intake import Intake
 from gateway.relay import broken_event, workflow_headers
+from gateway.retries import Retries, retry_name
 from gateway.wire.routes import ROUTES, Route
-from hints.model import HintError, Mode
+from hints.model import NO_HINT, HintError, Mode
 
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
 _CONTROL_PATHS = (b"/v1/workflow/", b"/v1/chat/completions/")
@@ -56,6 +58,7 @@ class Front:
         intake: Intake,
         dispatcher: Dispatcher,
         deferred: DeferredCalls,
+        retries: Retries,
         control: ASGIApp,
         models: Callable[[], Iterable[WorkerInfo]],
         refused: Callable[[str, LoomgateError], None],
@@ -66,6 +69,7 @@ class Front:
         self.bodies = Bodies()
         self._dispatcher = dispatcher
         self._deferred = deferred
+        self._retries = retries
         self._control = control
         self._models = models
         self._refused = refused
@@ -87,8 +91,9 @@ class Front:
             raw = await self.bodies.read(receive, headers)
             held_bytes = len(raw)
             call = self.intake.admit(tenant, route, headers, raw)
-            if call.hint.mode is _DEFERRED:
-                await self._defer(call, headers, send)
+            if call.hint is not NO_HINT and (name := retry_name(call)) is not None:
+                run = partial(self._answer, route, call, headers)
+                await self._retries.serve(name, call, send, scope["loomgate.on_disconnect"], run)
                 return
             scope["loomgate.on_disconnect"](call.client_left)
             await self._dispatcher.run(call, headers, send)
@@ -101,6 +106,16 @@ class Front:
             pass
         finally:
             self.bodies.release(held_bytes)
+
+    async def _answer(self, route: Route, call: Call, headers: RawHeaders, send: Send) -> None:
+        """Run a call that a retry may re-attach to: errors are part of what `send` is told."""
+        try:
+            if call.hint.mode is _DEFERRED:
+                await self._defer(call, headers, send)
+            else:
+                await self._dispatcher.run(call, headers, send)
+        except LoomgateError as error:
+            await self._fail(route, call, error, send)
 
     async def _defer(self, call: Call, headers: RawHeaders, send: Send) -> None:
         body = await self._deferred.accept(call, headers)

@@ -19,9 +19,6 @@ from hints.model import Hint
 _READY, _DISPATCHED, _TERMINAL = CallState.READY, CallState.DISPATCHED, CallState.TERMINAL
 """By global name: reading an enumeration's member through its class costs ten times as much."""
 
-ORPHAN_S = 30.0
-"""How long a producer that others wait for runs on without its client."""
-
 
 class Call(Unique):
     """The mutable life of one call. Times are seconds on the core's clock unless named `_at` (Unix)."""
@@ -55,14 +52,17 @@ class Call(Unique):
     output: Output | None = None
     plan: Plan | None = None
     """What it consumes and produces, for a call with data hints."""
-    wanted: Callable[[], bool] | None = None
-    """Whether others wait for what it produces."""
+    left: Callable[[Call], None] | None = None
+    """Told when its client leaves, where somebody else may want it; without one that ends the call."""
+    keyed: bool = False
+    """It has an idempotency key: a retry may come for it."""
     fault: LoomgateError | None = None
     """Why the gateway answered with an error of its own."""
     remembered_placement: str | None = None
     """Where the session ran before, as the store knew it."""
     task: asyncio.Task[None] | None = None
     client_gone: bool = False
+    """Its client left, and nobody else wants it."""
     expired: bool = False
     cancelled: bool = False
     """Its session was cancelled."""
@@ -96,12 +96,16 @@ class Call(Unique):
         self.done_s = now_s
 
     def client_left(self) -> None:
-        """The client's connection is gone: the call ends, soon if others wait for what it produces, else now."""
-        self.client_gone = True
-        if self.wanted is None or not self.wanted():
-            self._interrupt()
+        """The client's connection is gone: the call ends, unless somebody else may want it."""
+        if self.left is None:
+            self.abandon()
         else:
-            asyncio.get_running_loop().call_later(ORPHAN_S, self._interrupt)
+            self.left(self)
+
+    def abandon(self) -> None:
+        """Nobody wants it any more."""
+        self.client_gone = True
+        self._interrupt()
 
     def cancel(self) -> None:
         """Its session was cancelled."""

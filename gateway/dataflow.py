@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from gateway.call import Call
+from gateway.call import Call, Listener
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.item_commits import ITEMS_AT_ONCE, ItemCommits
 from gateway.parking import Parking
@@ -73,8 +73,13 @@ class Dataflow:
         parking: Parking,
         reestimate: Callable[[Call, dict[str, Any]], None],
         value_bytes: int,
+        left: Listener,
     ) -> None:
-        """`reestimate` says what a call costs once its body is filled in; no value is longer than `value_bytes`."""
+        """`reestimate` says what a call costs once its body is filled in; no value is longer than `value_bytes`.
+
+        `left` hears when the client of a call that produces something leaves.
+        """
+        self._left = left
         self.input_s = 600.0
         """How long a call waits for its inputs, at most."""
         self._variables = variables
@@ -122,7 +127,7 @@ class Dataflow:
         plan.undone = bool(plan.names)
         if plan.names:
             self._parking.changed(call.tenant, session)
-            call.wanted = lambda: self._parking.awaits(call.tenant, session, plan.names)
+            call.left = self._left
 
     async def take_over(self, call: Call, plan: Plan) -> None:
         """Go on with a call that was declared elsewhere: its epoch rises. Raises: StoreUnavailable."""

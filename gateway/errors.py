@@ -9,6 +9,7 @@ LoomgateError
 │  ├─ MethodNotAllowed     405
 │  ├─ Conflict             409 a second producer, a name in use
 │  ├─ TooLarge             413 body or headers over the limit
+│  ├─ KeyReused            422 an idempotency key that stands for another request
 │  ├─ DependencyFailed     424 an input's producer failed
 │  └─ QueueFull            429 with Retry-After
 ├─ GatewayFault            5xx of ours
@@ -120,6 +121,13 @@ class TooLarge(ClientFault):
 
     status = 413
     code = "too_large"
+
+
+class KeyReused(ClientFault):
+    """An idempotency key came again with another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class DependencyFailed(ClientFault):

@@ -17,12 +17,14 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from gateway.errors import QueueFull, StoreUnavailable
+from gateway.store.awaited import with_lists
 from gateway.store.variable import Cause, State, StoredValue, Variable
 from gateway.variable_errors import UpstreamFailed, failure
 
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 1.0
+MARK_EVERY_S = 2.0
 READ_AT_ONCE = 500
 READ_BYTES_AT_ONCE = 8 << 20
 """Of values in one read: each blocks the store for a moment."""
@@ -50,6 +52,11 @@ class WakeUps(Protocol):
         """No more."""
 
 
+Awaiting = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
+"""Tells other replicas, for a few seconds, that these variables (tenant, session, names) are awaited here.
+
+Raises: StoreUnavailable.
+"""
 FinishedSteps = Callable[[str, str, tuple[str, ...]], Awaitable[dict[str, bool]]]
 """(tenant, session, names) to which of these steps have ended. Raises: StoreUnavailable."""
 
@@ -82,9 +89,12 @@ class _Waiter:
 class _Watch:
     """One session: who waits for which name."""
 
-    __slots__ = ("changed", "steps", "task", "waiters")
+    __slots__ = ("changed", "marked", "marked_s", "steps", "task", "waiters")
 
     def __init__(self) -> None:
+        self.marked: set[str] = set()
+        self.marked_s = 0.0
+        """What other replicas were told to be awaited here, and when."""
         self.waiters: defaultdict[str, set[_Waiter]] = defaultdict(set)
         self.steps: Counter[str] = Counter()
         """Names that may be a step's as well as a variable's, and how many wait for each."""
@@ -120,8 +130,11 @@ class _Watch:
 class Parking:
     """All waiting calls of this replica. Bounded per tenant; `parked` counts them."""
 
-    def __init__(self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps) -> None:
+    def __init__(
+        self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps, awaiting: Awaiting
+    ) -> None:
         self.limit_per_tenant = 10_000
+        self._awaiting = awaiting
         self._variables = variables
         self._wakeups = wakeups
         self._finished = finished
@@ -137,7 +150,10 @@ class Parking:
     def awaits(self, tenant: str, session: str, names: Iterable[str]) -> bool:
         """Whether a call of this replica waits for one of these variables."""
         watch = self._watches.get((tenant, session))
-        return watch is not None and any(name in watch.waiters for name in names)
+        if watch is None:
+            return False
+        awaited = with_lists(watch.waiters)
+        return any(name in awaited for name in names)
 
     def changed(self, tenant: str, session: str) -> None:
         """Something happened to variables or steps of the session: look."""
@@ -222,6 +238,17 @@ class Parking:
             for name, ended in (await self._finished(tenant, session, steps)).items():
                 if ended:
                     await watch.settle(name, None)
+        await self._mark(tenant, session, watch)
+
+    async def _mark(self, tenant: str, session: str, watch: _Watch) -> None:
+        """Tell other replicas what is awaited here: at once what is new, all of it every other second."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - watch.marked_s >= MARK_EVERY_S:
+            watch.marked, watch.marked_s = set(), now_s
+        new = tuple(name for name in watch.waiters if name not in watch.marked)
+        for start in range(0, len(new), READ_AT_ONCE):
+            await self._awaiting(tenant, session, new[start : start + READ_AT_ONCE])
+        watch.marked.update(new)
 
     async def _read(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, Variable]:
         """Where variables stand, with their values: those that are held here already are not read again."""

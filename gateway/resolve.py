@@ -18,7 +18,7 @@ from gateway.nouns import Record
 from gateway.parking import Parking
 from gateway.placements import Placements, PlacementStore
 from gateway.schedule.events import Event, SessionEnded
-from gateway.states import Outcome
+from gateway.states import CallState, Outcome
 
 _DONE = Outcome.DONE
 RECENT_RECORDS = 4096
@@ -87,6 +87,11 @@ class Resolver:
             record = self.recent(call_id)
             if record is not None:
                 self._keep(replace(record, session=call.session))
+
+    def orphaned(self, call: Call) -> None:
+        """A call runs on without its client."""
+        if call.session is not None:
+            self._recorder.write(replace(call.record(), state=CallState.ORPHANED))
 
     def ended(self, call: Call) -> None:
         """A call has its outcome."""

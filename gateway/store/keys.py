@@ -14,9 +14,11 @@
 | `lg:1:{tenant/session}:readers` | zset | `variable\\ncall id` of calls that read or follow it | session |
 | `lg:1:{tenant/session}:depths` | hash | call id -> its place in a chain of producers, at most | session |
 | `lg:1:{tenant/session}:changed` | channel | names of variables that changed, by line | - |
+| `lg:1:{tenant/session}:awaited` | zset | variable that a call waits for by the end of its mark in ms | 5 s |
 | `lg:1:{tenant/session}:deferred` | hash | deferred call, unended -> `schema\\|attempts\\|payload` | session |
 | `lg:1:{tenant/session}:replies` | hash | deferred call -> `schema\\|its reply` | session |
 | `lg:1:{tenant/:call/id}:session` | string | the session of a deferred call | session |
+| `lg:1:{tenant/:retry/key}:call` | string | `schema\\|state\\|fingerprint\\|call id or reply` | lease, reply |
 | `lg:1:{:fleet}:deferred` | zset | deferred call by the end of its lease, Redis' clock in ms | session |
 | `lg:1:{:fleet}:holders` | hash | deferred call -> replica | session |
 | `lg:1:{tenant}:sessions` | zset | session by last touch | session |
@@ -97,6 +99,11 @@ def variable_keys(tenant: str, session: str) -> VariableKeys:
     return VariableKeys(*(f"{tag}:{part}" for part in ("vars", "values", "calls", "readers", "depths", "changed")))
 
 
+def awaited_key(tenant: str, session: str) -> str:
+    """The variables of a session that calls wait for."""
+    return f"{_session_tag(tenant, session)}:awaited"
+
+
 def deferred_keys(tenant: str, session: str) -> tuple[str, str]:
     """The session's deferred calls that have no outcome yet, and the outcomes of the others."""
     tag = _session_tag(tenant, session)
@@ -111,6 +118,11 @@ def holder_keys() -> tuple[str, str]:
 def call_key(tenant: str, call_id: str) -> str:
     """Which session a tenant's deferred call belongs to."""
     return f"{PREFIX}{{{_encoded(tenant)}/:call/{_encoded(call_id)}}}:session"
+
+
+def retry_key(tenant: str, key: str) -> str:
+    """The call that an idempotency key of a tenant stands for."""
+    return f"{PREFIX}{{{_encoded(tenant)}/:retry/{_encoded(key)}}}:call"
 
 
 def index_key(tenant: str) -> str:

@@ -43,6 +43,14 @@ async def until_up(rig) -> None:
     await eventually(lambda: rig.gateway.store.status().up)
 
 
+async def test_a_key_without_its_store_fails_no_call(make_rig, absent_redis: RedisProcess) -> None:
+    rig = await make_rig(Behaviour(), store__url=absent_redis.url)
+    first, second = [await rig.chat("hello", headers={"idempotency-key": "k"}) for _ in range(2)]
+    assert first.status_code == 200
+    assert "idempotency-unavailable" in first.headers["x-workflow-notes"]
+    assert second.content == first.content
+
+
 async def recovers(rig) -> None:
     """The store is back: data hints are accepted, and the session can be seen."""
     await until_up(rig)

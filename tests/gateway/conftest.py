@@ -19,6 +19,11 @@ from gateway.http_server import Listening
 DEADLINE_S = 10.0
 
 
+def chat_body(text: str, **fields: Any) -> dict[str, Any]:
+    """The body of a chat call."""
+    return {"model": "simulated", "messages": [{"role": "user", "content": text}], **fields}
+
+
 @dataclass
 class Rig:
     """One gateway, its workers, and a client of each listener."""
@@ -35,8 +40,7 @@ class Rig:
         self, text: str = "hello", /, headers: dict[str, str] | None = None, **fields: Any
     ) -> httpx.Response:
         """One chat call; `fields` go into the body."""
-        body = {"model": "simulated", "messages": [{"role": "user", "content": text}], **fields}
-        return await self.client.post("/v1/chat/completions", json=body, headers=headers or {})
+        return await self.client.post("/v1/chat/completions", json=chat_body(text, **fields), headers=headers or {})
 
     async def until(self, holds: Callable[[], Any]) -> None:
         """Wait for a predicate, or fail."""

@@ -21,6 +21,7 @@ class Shelf:
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
         self.reads: list[tuple[tuple[str, ...], bool]] = []
+        self.marks: list[tuple[str, ...]] = []
         self.down = False
         self.subscribed = 0
 
@@ -45,6 +46,9 @@ class Shelf:
     def unsubscribe(self, tenant: str, session: str) -> None:
         self.subscribed -= 1
 
+    async def awaiting(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
+        self.marks.append(names)
+
     async def finished(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         return {name: name in self.variables for name in names}
 
@@ -56,7 +60,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def lot(shelf: Shelf) -> Parking:
-    return Parking(shelf, shelf, shelf.finished)
+    return Parking(shelf, shelf, shelf.finished, shelf.awaiting)
 
 
 async def until(holds) -> None:

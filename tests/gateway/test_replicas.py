@@ -8,13 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from engines.simulated import Behaviour
 from gateway import app, shares
+from gateway.store import retries as retry_store
 from gateway.store.leases import Leases
+from gateway.store.retries import Claim, RetryName
 from gateway.store.server import PrivateServer
-from tests.gateway.conftest import run_rig
+from tests.gateway.conftest import chat_body, run_rig
 
 LEASE_S = 1.0
 
@@ -102,6 +106,49 @@ async def test_a_value_reaches_a_consumer_that_waits_on_the_other_replica(make_r
     reply = await waiting
     assert reply.json()["choices"][0]["message"]["content"] == "echo: echo: go on!"
     assert (await second.chat("again", headers=hints("run", outputs="plan"))).status_code == 409
+
+
+async def test_a_key_used_on_both_at_once_runs_one_call(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour(decode_tokens_per_s=100, output_tokens=50))
+    key = {"idempotency-key": "order-1"}
+    replies = await asyncio.gather(*(rig.chat("once", headers=key) for rig in (first, second) * 4))
+    assert {reply.status_code for reply in replies} == {200}
+    assert len({reply.content for reply in replies}) == 1
+    assert sum(request.path == "/v1/chat/completions" for request in first.workers[0].received) == 1
+    assert (await second.chat("twice", headers=key)).status_code == 422
+
+
+async def test_a_key_whose_replica_died_is_free_within_its_lease(
+    make_rig, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry_store, "LEASE_MS", 300)
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    dead = RetryName("default", "order-1", retry_fingerprint("once"))
+    assert await first.gateway.retries._store.claim(dead, "call-of-the-dead") == (Claim.MINE, None)
+    reply = await second.chat("once", headers={"idempotency-key": "order-1"})
+    assert reply.status_code == 200
+
+
+def retry_fingerprint(text: str) -> str:
+    """As the gateway makes it of the rig's body."""
+    body = httpx.Request("POST", "http://any", json=chat_body(text)).content
+    return xxh3_128_hexdigest(b"/v1/chat/completions\n" + body)
+
+
+async def test_a_producer_awaited_on_the_other_replica_outlives_its_client(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour(decode_tokens_per_s=100, output_tokens=50))
+    consumer = asyncio.create_task(second.chat("{{plan}}!", headers=hints("run", inputs="plan")))
+    await second.until(lambda: marks(second, "run") == {"plan"})
+    client = asyncio.create_task(first.chat("go on", headers=hints("run", outputs="plan")))
+    await first.until(lambda: first.in_flight() == 1)
+    client.cancel()
+    assert (await consumer).status_code == 200
+
+
+def marks(rig: Any, session: str) -> set[str]:
+    """What a replica has told the others to be awaited."""
+    watch = rig.gateway.parking._watches.get(("default", session))
+    return set() if watch is None else watch.marked
 
 
 async def test_a_session_ended_through_one_is_ended_for_both(make_rig, redis_url: str) -> None:

@@ -1,0 +1,13 @@
+-- Whether one of these variables is awaited.
+-- KEYS awaited
+-- ARGV schema, then the names
+-- Returns 1 or 0.
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+for i = 2, #ARGV do
+  local ends_ms = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if ends_ms and tonumber(ends_ms) > now_ms then
+    return 1
+  end
+end
+return 0
