@@ -42,6 +42,7 @@ from gateway.gate import Gate
 from gateway.graph.lineage import Lineage
 from gateway.http_server import Listening, serve
 from gateway.intake import MODES, Intake
+from gateway.live import Live
 from gateway.loop import Loop
 from gateway.metrics import Metrics
 from gateway.orphans import Orphans
@@ -70,6 +71,7 @@ from gateway.store.variable_scripts import Limits as VariableLimits
 from gateway.store.variables import Variables
 from gateway.store.wakeups import Wakeups
 from gateway.variable_access import VariableAccess
+from gateway.variable_stream import VariableStream
 from gateway.wire.request import BodyLimits
 
 TASK_AGAIN_S = 1.0
@@ -159,8 +161,14 @@ class Gateway:
         awaited = Awaited(self.store)
         parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark)
         orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
+        self.live = Live()
         dataflow = self.dataflow = Dataflow(
-            self.variables, parking, self.intake.reestimate, settings.limits.value_bytes, orphans.left
+            self.variables,
+            parking,
+            self.intake.reestimate,
+            self.live,
+            value_bytes=settings.limits.value_bytes,
+            left=orphans.left,
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(
@@ -206,7 +214,7 @@ class Gateway:
             RetryStore(self.store), self.wakeups, self.orphans, self.background, settings.limits.value_bytes
         )
         access = VariableAccess(self.variables, self.parking, self.dispatcher)
-        variables = variable_routes(access, settings.limits.value_bytes)
+        variables = variable_routes(access, VariableStream(access, self.live), settings.limits.value_bytes)
         replies = deferred_routes(store)
         self.front = Front(
             authenticate=Keys(settings.keys).authenticate,

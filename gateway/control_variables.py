@@ -1,19 +1,24 @@
-"""The routes of a session's variables: `GET` (now, or once there is a value), `PUT`, and `POST .../cancel`."""
+"""The routes of a session's variables: `GET` (now, at its value, or streamed), `PUT`, and `POST .../cancel`."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Protocol
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from gateway.control import Session, Tenant, decoded
 from gateway.errors import BadRequest, NotFound, TooLarge
 from gateway.fastapi_errors import json_reply
 from gateway.store.variable import State, Variable
+from gateway.variable_errors import shown
 
-Wait = Annotated[float, Query(ge=0, le=600)]
+Wait = Annotated[float | None, Query(ge=0, le=600, allow_inf_nan=False)]
+STREAM_WAIT_S = 600.0
 
 
 class VariablePorts(Protocol):
@@ -29,21 +34,31 @@ class VariablePorts(Protocol):
         """End what is left of a session; how many calls."""
 
 
-def variable_routes(ports: VariablePorts, limit_bytes: int) -> APIRouter:
+class EventPorts(Protocol):
+    """Where a variable is read along."""
+
+    def events(self, tenant: str, session: str, name: str, wait_s: float) -> AsyncGenerator[bytes]:
+        """Server-sent events, until there is a value or will be none. Never raises."""
+
+
+def variable_routes(ports: VariablePorts, streams: EventPorts, limit_bytes: int) -> APIRouter:
     """The routes; `limit_bytes` bounds what a `PUT` may carry."""
     routes = APIRouter()
 
     @routes.get("/v1/workflow/sessions/{session}/variables/{name}")
-    async def read(request: Request, tenant: Tenant, session: Session, name: str, wait_s: Wait = 0) -> Response:
-        name = decoded(name)
-        variable = await ports.read(tenant, session, name, wait_s)
+    async def read(request: Request, tenant: Tenant, session: Session, name: str, wait_s: Wait = None) -> Response:
+        name, accept = decoded(name), request.headers.get("accept", "")
+        if "text/event-stream" in accept:
+            await ports.read(tenant, session, name, 0)
+            return _Events(streams.events(tenant, session, name, wait_s or STREAM_WAIT_S))
+        variable = await ports.read(tenant, session, name, wait_s or 0)
         if variable.state is State.UNKNOWN:
             raise NotFound(f"Nobody has declared {name!r} in the session {session!r}.", code="unknown_variable")
         if variable.value is None:
-            return json_reply(_shown(session, variable), 202)
-        if "text/plain" in request.headers.get("accept", ""):
+            return json_reply(shown(session, variable), 202)
+        if "text/plain" in accept:
             return Response(variable.value.text, media_type="text/plain; charset=utf-8")
-        return json_reply(_shown(session, variable))
+        return json_reply(shown(session, variable))
 
     @routes.put("/v1/workflow/sessions/{session}/variables/{name}")
     async def put(request: Request, tenant: Tenant, session: Session, name: str) -> Response:
@@ -57,6 +72,20 @@ def variable_routes(ports: VariablePorts, limit_bytes: int) -> APIRouter:
         return json_reply({"object": "workflow.session.cancelled", "id": session, "calls": calls})
 
     return routes
+
+
+class _Events(StreamingResponse):
+    """Server-sent events; the client's leaving ends what makes them."""
+
+    body_iterator: AsyncGenerator[bytes]
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, headers={"cache-control": "no-store"}, media_type="text/event-stream")
+
+    async def stream_response(self, send: Send) -> None:
+        """Send them all."""
+        async with aclosing(self.body_iterator):
+            await super().stream_response(send)
 
 
 async def _body(request: Request, limit_bytes: int) -> bytes:
@@ -79,19 +108,3 @@ def _text_of(body: bytes, content_type: str) -> tuple[str, str]:
     except (UnicodeDecodeError, orjson.JSONDecodeError) as error:
         raise BadRequest(f"The value is not {content_type or 'UTF-8 text'}: {error}", code="bad_value") from None
     return (value, "text") if isinstance(value, str) else (body.decode(), "json")
-
-
-def _shown(session: str, variable: Variable) -> dict[str, object]:
-    value = variable.value
-    return {
-        "object": "workflow.variable",
-        "name": variable.name,
-        "session": session,
-        "state": variable.state.value,
-        "producer": variable.call_id or None,
-        "step": variable.step,
-        "at": variable.at,
-        "value": None if value is None else value.text,
-        "kind": None if value is None else value.kind,
-        "truncated": value is not None and value.truncated,
-    }

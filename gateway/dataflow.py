@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from gateway.call import Call, Listener
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.item_commits import ITEMS_AT_ONCE, ItemCommits
+from gateway.live import Live
 from gateway.parking import Parking
 from gateway.states import CallState
 from gateway.store.variable import (
@@ -72,6 +73,8 @@ class Dataflow:
         variables: VariableWriter,
         parking: Parking,
         reestimate: Callable[[Call, dict[str, Any]], None],
+        live: Live,
+        *,
         value_bytes: int,
         left: Listener,
     ) -> None:
@@ -85,6 +88,7 @@ class Dataflow:
         self._variables = variables
         self._parking = parking
         self._reestimate = reestimate
+        self._live = live
         self.value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
         self._items: dict[str, ItemCommits] = {}
@@ -156,7 +160,11 @@ class Dataflow:
         plan, shape = call.plan, call.request.route.shape
         if plan is None or not plan.undone:
             return None
-        return self.items_tee(call, plan) if plan.each else WholeTee(Spool(shape), plan.texts_only)
+        if plan.each:
+            return self.items_tee(call, plan)
+        spool = Spool(shape)
+        self._live.began(call, spool)
+        return WholeTee(spool, plan.texts_only)
 
     def items_tee(self, call: Call, plan: Plan) -> ItemsTee:
         """For a call that produces lists."""
@@ -235,7 +243,10 @@ class Dataflow:
         """
         plan = call.plan
         items = self._items.pop(call.call_id, None)
-        if plan is None or not plan.undone:
+        if plan is None:
+            return
+        self._live.ended(call)
+        if not plan.undone:
             return
         if call.hint.mode is Mode.DEFERRED and isinstance(call.fault, StoreUnavailable):
             return

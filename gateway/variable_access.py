@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Protocol
 
 from gateway.parking import Parking
@@ -37,6 +38,12 @@ class VariableAccess:
         if variable.state in (State.FAILED, State.PAST_END):
             raise failure(variable)
         return variable
+
+    async def items(self, tenant: str, session: str, name: str, start: int, at_most: int) -> list[Variable]:
+        """The items of a list from `start` on, as far as they have values."""
+        names = [f"{name}.{index}" for index in range(start, start + at_most)]
+        found = await self._variables.read(tenant, session, names, with_values=True)
+        return list(takewhile(lambda item: item.value is not None, (found[name] for name in names)))
 
     async def put(self, tenant: str, session: str, name: str, text: str, kind: str) -> None:
         """Set a variable, once. Raises: Conflict, TooLarge, BadRequest."""

@@ -26,6 +26,23 @@ def failure(variable: Variable) -> UpstreamFailed:
     return UpstreamFailed(f"{name} has no value and will get none: {chain}", name, cause)
 
 
+def shown(session: str, variable: Variable) -> dict[str, object]:
+    """A variable as JSON."""
+    value = variable.value
+    return {
+        "object": "workflow.variable",
+        "name": variable.name,
+        "session": session,
+        "state": variable.state.value,
+        "producer": variable.call_id or None,
+        "step": variable.step,
+        "at": variable.at,
+        "value": None if value is None else value.text,
+        "kind": None if value is None else value.kind,
+        "truncated": value is not None and value.truncated,
+    }
+
+
 def taken_error(taken: Taken) -> Conflict:
     """Who holds the name, since when, and what to do instead."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(taken.at))

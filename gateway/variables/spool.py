@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 import orjson
 
 from gateway.variables.reply_text import read_reply
@@ -17,13 +19,15 @@ SPOOL_BYTES = 64 << 20
 class Spool:
     """A stream's bytes while they pass, put together once at its end."""
 
-    __slots__ = ("_bytes", "_pieces", "_shape")
+    __slots__ = ("_bytes", "_pieces", "_shape", "heard")
 
     def __init__(self, shape: Shape) -> None:
         """`shape` is the route's, one that streams."""
         self._shape = shape
         self._pieces: list[bytes] = []
         self._bytes = 0
+        self.heard: dict[Hashable, Callable[[], None]] = {}
+        """Told of every piece: who reads along."""
 
     def feed(self, piece: bytes) -> None:
         """The next piece; once there are too many, none is kept."""
@@ -32,6 +36,12 @@ class Spool:
             self._pieces.append(piece)
         else:
             self._pieces.clear()
+        for heard in self.heard.values():
+            heard()
+
+    def since(self, pieces: int) -> list[bytes]:
+        """What came after so many pieces; nothing more once there were too many."""
+        return self._pieces[pieces:]
 
     def produced(self, texts_only: bool) -> ProducedReply | None:
         """The whole reply, or its texts; None if it broke off, says of an error, or was too long."""

@@ -55,7 +55,7 @@ def test_an_integer_that_would_change_on_the_way_is_refused_before_anything_wait
 
 async def test_many_that_queue_for_one_worker_share_the_value_and_hold_no_body(make_rig: MakeRig) -> None:
     slow = Behaviour(decode_tokens_per_s=1, output_tokens=100, max_model_len=10_000_000, kv_blocks=1_000_000)
-    rig = await make_rig(slow, schedule__max_calls_per_worker=1)
+    rig = await make_rig(slow, schedule__max_calls_per_worker=1, store__deadline_ms=9000)
     url = "/v1/workflow/sessions/s/variables/a"
     consumers = [asyncio.create_task(consume(rig, number)) for number in range(50)]
     await rig.until(lambda: rig.gateway.parking.parked == 50)
