@@ -5,9 +5,9 @@ Nothing here does I/O, and nothing in `engines/` imports the gateway.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Header pairs, names in lower case, as in ASGI."""
@@ -57,6 +57,15 @@ class WorkerLoad:
     preemptions: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What the engine counted of a fill; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of them, those it had before."""
+
+
 class Response(Protocol):
     """A reply whose head has arrived. Exactly one of `read()` to the end, or `abort()`, must happen."""
 
@@ -92,6 +101,15 @@ class Engine(Protocol):
         """Send one request and wait for the reply's head.
 
         If the awaiting task is cancelled the connection is closed. Raises: EngineError.
+        """
+
+    async def fill(
+        self, target: str, headers: RawHeaders, fields: Mapping[str, Any], *, ends_inside: bool, within_s: float
+    ) -> Filled | None:
+        """Compute the prompt of a body's `fields` into the prefix cache, and generate nothing to speak of.
+
+        `ends_inside`: its last message goes on later. None if the engine refuses. If the awaiting task is cancelled
+        the connection is closed. Raises: EngineError.
         """
 
     async def probe(self) -> WorkerInfo:

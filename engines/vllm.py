@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from engines.base import BadReply, Capabilities, EngineError, WorkerInfo, WorkerLoad
+from engines.base import BadReply, Capabilities, EngineError, Filled, RawHeaders, WorkerInfo, WorkerLoad
+from engines.filling import fill_fields, filled
 from engines.http import HttpClient
 from engines.http_pool import PoolLimits
 from engines.prometheus import labels_of, samples
@@ -61,6 +63,19 @@ class VllmWorker:
             return info
         info = _with_cache(info, page)
         return replace(info, capabilities=await self._capabilities(info))
+
+    async def fill(
+        self, target: str, headers: RawHeaders, fields: Mapping[str, Any], *, ends_inside: bool, within_s: float
+    ) -> Filled | None:
+        """See `Engine.fill`. Raises: EngineError."""
+        body = fill_fields(target, fields, ends_inside=ends_inside)
+        if body is None:
+            return None
+        response = await self.send(
+            "POST", target, headers, orjson.dumps(body), first_byte_s=within_s, idle_s=within_s
+        )
+        reply = await response.read_all(PAGE_LIMIT_BYTES)
+        return filled(_object(reply)) if response.status == 200 else None
 
     async def load(self) -> WorkerLoad | None:
         """See `Engine.load`. Raises: EngineError."""

@@ -25,6 +25,7 @@ from engines.compiled import load
 from engines.vllm import VllmWorker
 from gateway import logs
 from gateway.admin import admin_app
+from gateway.ahead import Ahead
 from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
@@ -138,6 +139,7 @@ class Gateway:
         self._stack.push_async_callback(self.parking.close)
         self._stack.push_async_callback(self.orphans.close)
         self._stack.push_async_callback(self.dataflow.close)
+        self._stack.push_async_callback(self.ahead.close)
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
@@ -162,6 +164,7 @@ class Gateway:
         parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark)
         orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
         self.live = Live()
+        self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts)
         dataflow = self.dataflow = Dataflow(
             self.variables,
             parking,
@@ -169,6 +172,7 @@ class Gateway:
             self.live,
             value_bytes=settings.limits.value_bytes,
             left=orphans.left,
+            ahead=self.ahead,
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         self.resolver = Resolver(
@@ -247,7 +251,8 @@ class Gateway:
         self.front.bodies.limit_bytes = settings.limits.body_bytes
         self.front.bodies.budget_bytes = settings.limits.held_bytes
         self.intake.mode = MODES[settings.hints.mode]
-        self.intake.salt = self.dispatcher.salt = self._salts
+        self.intake.salt = self.dispatcher.salt = self.ahead.salt = self._salts
+        self.ahead.settings = settings.ahead
         self.intake.limits = BodyLimits(
             json_depth=settings.limits.json_depth,
             json_containers=settings.limits.json_containers,
@@ -404,4 +409,7 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         sticky_margin=schedule.sticky_margin,
         group_window_s=schedule.group_window_s,
         no_worker_grace_s=schedule.no_worker_grace_s,
+        fill_min_tokens=settings.ahead.min_tokens,
+        fill_below_calls=settings.ahead.below_calls,
+        max_fills_per_tenant=settings.ahead.per_tenant,
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.ahead import Ahead
 from gateway.call import Call, Listener
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.item_commits import ITEMS_AT_ONCE, ItemCommits
@@ -77,6 +78,7 @@ class Dataflow:
         *,
         value_bytes: int,
         left: Listener,
+        ahead: Ahead,
     ) -> None:
         """`reestimate` says what a call costs once its body is filled in; no value is longer than `value_bytes`.
 
@@ -89,6 +91,7 @@ class Dataflow:
         self._parking = parking
         self._reestimate = reestimate
         self._live = live
+        self._ahead = ahead
         self.value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
         self._items: dict[str, ItemCommits] = {}
@@ -149,11 +152,14 @@ class Dataflow:
             return
         call.to(CallState.PARKED)
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
-        found = await self._parking.wait(call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s)
-        if plan.template.used:
-            plan.values = {name: found[name] for name in plan.template.used}
-            texts = {name: found[name].text for name in plan.template.used}
-            self._reestimate(call, plan.template.render(texts))
+        with self._ahead.offered(call, plan) as told:
+            found = await self._parking.wait(
+                call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s, told=told
+            )
+            if plan.template.used:
+                plan.values = {name: found[name] for name in plan.template.used}
+                texts = {name: found[name].text for name in plan.template.used}
+                self._reestimate(call, plan.template.render(texts))
 
     def tee(self, call: Call) -> Tee | None:
         """What the call's stream is to be fed to; None if nothing of it is wanted."""

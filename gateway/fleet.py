@@ -173,7 +173,7 @@ class Fleet:
         worker.last_error = None
         worker.state = WorkerState.UP
         log.info("worker_up", extra={"worker": worker.name, "models": ",".join(info.models)})
-        self._feed(WorkerUp(worker.name, info.models, info.kv_capacity_tokens, fresh=fresh))
+        self._feed(_up(worker, fresh))
 
     async def _check(self, worker: Worker) -> None:
         if not await worker.engine.healthy():
@@ -192,8 +192,7 @@ class Fleet:
             return
         previous, worker.load = worker.load, load
         if previous is not None and load.prefix_queries_tokens < previous.prefix_queries_tokens:
-            info = worker.info
-            self._feed(WorkerUp(worker.name, info.models, info.kv_capacity_tokens, fresh=True))
+            self._feed(_up(worker, True))
         self._feed(LoadRead(worker.name, load.running, load.waiting, load.kv_usage))
 
     async def _pause(self, worker: Worker, seconds: float) -> None:
@@ -202,6 +201,13 @@ class Fleet:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds * self._jitter.uniform(0.8, 1.2)):
                 await worker.wake.wait()
+
+
+def _up(worker: Worker, fresh: bool) -> WorkerUp:
+    info = worker.info
+    return WorkerUp(
+        worker.name, info.models, info.kv_capacity_tokens, fresh, fills=info.capabilities.prefix_caching
+    )
 
 
 async def _prove(engine: Engine) -> WorkerInfo:

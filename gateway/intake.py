@@ -129,12 +129,20 @@ class Intake:
     def reestimate(self, call: Call, fields: dict[str, Any]) -> None:
         """Estimate anew what a call costs, from the fields with its inputs filled in; none of them is kept."""
         prompt = read_prompt(replace(call.request, fields=fields))
+        call.size = prompt.size
+        call.ready = self._measured(call, prompt)
+
+    def head(self, call: Call, fields: dict[str, Any]) -> ReadyCall:
+        """What the scheduler is told of the beginning of a call whose inputs are not there yet."""
+        measured = self._measured(call, read_prompt(replace(call.request, fields=fields)))
+        return replace(measured, output_tokens=1)
+
+    def _measured(self, call: Call, prompt: Prompt) -> ReadyCall:
         ready = call.ready
         prompt_tokens = self._tokens.estimate(ready.model, prompt.size)
         generates = call.request.route.generates
         chain = self._chain(call.tenant, ready.model, prompt, prompt_tokens) if generates else NO_CHAIN
-        call.size = prompt.size
-        call.ready = replace(ready, prompt_tokens=prompt_tokens, chain=chain)
+        return replace(ready, prompt_tokens=prompt_tokens, chain=chain)
 
     def _default_model(self) -> str:
         model = self._only_model()

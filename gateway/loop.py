@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.errors import LoomgateError, NotFound, NoWorker, QueueFull
 from gateway.nouns import ReadyCall
 from gateway.schedule.core import Scheduler
-from gateway.schedule.events import Arrived, Cancelled, Dispatch, Effect, Event, Failed, Refusal, Reject, Tick
+from gateway.schedule.events import (
+    AbortFill,
+    Arrived,
+    Cancelled,
+    Dispatch,
+    Effect,
+    Event,
+    Failed,
+    Fill,
+    Refusal,
+    Reject,
+    Tick,
+)
 
 TICK_S = 0.1
+Decision = Dispatch | Reject
 log = logging.getLogger(__name__)
 
 
@@ -26,6 +39,8 @@ class Loop:
         self.scheduler = scheduler
         self.clock = clock
         self.lag_s = 0.0
+        self.fills: Callable[[Fill | AbortFill], None] = _ignore
+        """Performs what the core decides about fills."""
         self._waiting: dict[str, asyncio.Future[Dispatch]] = {}
 
     @property
@@ -35,8 +50,7 @@ class Loop:
 
     def feed(self, event: Event) -> None:
         """Tell the core what happened and carry out what it decides about waiting calls."""
-        for effect in self.scheduler.on(event, self.clock()):
-            self._wake(effect)
+        self._perform(self.scheduler.on(event, self.clock()))
 
     async def place(self, call: ReadyCall) -> Dispatch:
         """The worker for a call that is ready, as soon as the core has one.
@@ -45,7 +59,9 @@ class Loop:
         """
         effects = self.scheduler.on(Arrived(call), self.clock())
         if effects and type(own := effects[0]) is Dispatch:
-            return own  # an arrival decides about its own call alone
+            if len(effects) > 1:  # a fill that has to make room for it
+                self._perform(effects[1:])
+            return own
         return await self._decide(call, effects)
 
     async def place_again(self, call: ReadyCall) -> Dispatch:
@@ -54,12 +70,12 @@ class Loop:
 
     async def _decide(self, call: ReadyCall, effects: list[Effect]) -> Dispatch:
         call_id, model = call.call_id, call.model
-        own: Effect | None = None
+        own: Decision | None = None
         for effect in effects:
-            if effect.call_id == call_id:
+            if effect.call_id == call_id and isinstance(effect, Dispatch | Reject):
                 own = effect
             else:
-                self._wake(effect)
+                self._perform((effect,))
         if own is None and self.scheduler.holds(call_id):
             return await self._wait(call_id, model)
         if own is None:
@@ -81,7 +97,14 @@ class Loop:
         finally:
             del self._waiting[call_id]
 
-    def _wake(self, effect: Effect) -> None:
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Dispatch | Reject):
+                self._wake(effect)
+            else:
+                self.fills(effect)
+
+    def _wake(self, effect: Decision) -> None:
         future = self._waiting.get(effect.call_id)
         if future is None or future.done():
             return
@@ -99,6 +122,10 @@ class Loop:
             self.lag_s = max(0.0, now_s - due)
             due = now_s + TICK_S
             self.feed(Tick())
+
+
+def _ignore(effect: Fill | AbortFill) -> None:
+    """Nobody wants fills."""
 
 
 class _Rejected(Exception):

@@ -160,6 +160,12 @@ class Metrics(Collector):
         self._retries = Counter("loomgate_retries", "Attempts after the first.", ())
         self._placements = Counter("loomgate_placements", "What decided the worker.", ("why",))
         self._tokens = Counter("loomgate_tokens", "Tokens as the engines counted them.", ("kind",))
+        self._fills = Counter(
+            "loomgate_fills",
+            "Prompts' beginnings computed ahead. `delayed`: of those aborted, others' calls that waited a step.",
+            ("outcome",),
+        )
+        self._fill_tokens = Counter("loomgate_fill_tokens", "Prompt tokens computed ahead.", ())
         self._notes = Counter("loomgate_hint_notes", "Notes on hints.", ("code",))
         self._queue_s = Histogram("loomgate_queue_seconds", "From arrival to dispatch.", SECONDS)
         self._first_byte_s = Histogram("loomgate_first_byte_seconds", "From arrival to the first byte.", SECONDS)
@@ -198,6 +204,14 @@ class Metrics(Collector):
         """Count a request that was refused before it reached a route."""
         self._errors.add((str(status), code))
 
+    def fill(self, outcome: str) -> None:
+        """Count what became of a fill."""
+        self._fills.add((outcome,))
+
+    def filled(self, tokens: int) -> None:
+        """Count the tokens that a finished fill computed."""
+        self._fill_tokens.add((), tokens)
+
     def page(self) -> bytes:
         """The metrics in Prometheus's text format (`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
@@ -207,6 +221,8 @@ class Metrics(Collector):
         self._fold()
         for counter in (self._calls, self._errors, self._retries, self._placements, self._tokens, self._notes):
             yield counter.family()
+        yield self._fills.family()
+        yield self._fill_tokens.family()
         for histogram in self._histograms:
             yield histogram.family()
         yield from _state(self._read())

@@ -61,15 +61,20 @@ FinishedSteps = Callable[[str, str, tuple[str, ...]], Awaitable[dict[str, bool]]
 """(tenant, session, names) to which of these steps have ended. Raises: StoreUnavailable."""
 
 
+Told = Callable[[Mapping[str, StoredValue]], None]
+"""Hears of the values that are there while others are missing; must not raise."""
+
+
 class _Waiter:
     """One call: what it still misses, and what it got."""
 
-    __slots__ = ("done", "missing", "values", "wanted")
+    __slots__ = ("done", "missing", "told", "values", "wanted")
 
-    def __init__(self, wanted: Sequence[str], after: Sequence[str]) -> None:
+    def __init__(self, wanted: Sequence[str], after: Sequence[str], told: Told | None) -> None:
         self.wanted = frozenset(wanted)
         self.missing = {*wanted, *after}
         self.values: dict[str, StoredValue] = {}
+        self.told = told
         self.done: asyncio.Future[dict[str, StoredValue]] = asyncio.get_running_loop().create_future()
 
     def got(self, name: str, value: StoredValue | None) -> None:
@@ -77,8 +82,12 @@ class _Waiter:
         self.missing.discard(name)
         if value is not None and name in self.wanted:
             self.values[name] = value
-        if not self.missing and not self.done.done():
+        if self.done.done():
+            return
+        if not self.missing:
             self.done.set_result(self.values)
+        elif value is not None and self.told is not None:
+            self.told(self.values)
 
     def fail(self, error: UpstreamFailed) -> None:
         """This one will never be."""
@@ -169,7 +178,14 @@ class Parking:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def wait(
-        self, tenant: str, session: str, names: Sequence[str], after: Sequence[str], *, within_s: float
+        self,
+        tenant: str,
+        session: str,
+        names: Sequence[str],
+        after: Sequence[str],
+        *,
+        within_s: float,
+        told: Told | None = None,
     ) -> Mapping[str, StoredValue]:
         """The values of `names`, once all have one and each of `after` has ended or has a value.
 
@@ -179,7 +195,7 @@ class Parking:
             raise QueueFull(
                 "Too many calls of this tenant wait for variables.", code="too_many_parked", retry_after_s=5.0
             )
-        waiter = _Waiter(names, after)
+        waiter = _Waiter(names, after, told)
         watch = self._watch(tenant, session)
         self._parked[tenant] += 1
         watch.add(waiter, after)

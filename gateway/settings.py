@@ -204,6 +204,19 @@ class Schedule(Section):
         return name
 
 
+class Ahead(Section):
+    """Prompts computed before their call can run, on workers that idle."""
+
+    fill: bool = True
+    """The text before the first missing input of a waiting call."""
+    min_tokens: Count = 256
+    """The fewest tokens, cached nowhere yet, that are worth it."""
+    below_calls: Count = 1
+    """Only on a worker with fewer calls in flight than this."""
+    per_tenant: Count = 64
+    """Waiting calls of a tenant that may ask for it at a time."""
+
+
 class Request(Section):
     """What of a client's request travels to the engines."""
 
@@ -232,6 +245,7 @@ class Settings(Section):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     schedule: Schedule = Schedule()
+    ahead: Ahead = Ahead()
     request: Request = Request()
     log: Log = Log()
 

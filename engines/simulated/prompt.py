@@ -16,7 +16,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt cut where a prefix may end: at messages, or every 16 tokens of plain text."""
+    """A prompt cut where a prefix may end: at messages, and every 16 tokens of text."""
 
     pieces: tuple[tuple[str, int], ...]
     """Text (or token ids, as text) and tokens of each piece."""
@@ -49,7 +49,7 @@ def chat_prompt(body: Body) -> Prompt:
     last = ""
     for message in messages:
         text = text_of(message.get("content"))
-        pieces.append(_piece(str(message.get("role")), text))
+        pieces += _message_pieces(str(message.get("role")), text)
         if message.get("role") == "user":
             last = text
     return Prompt(tuple(pieces), last, _salt(body))
@@ -93,6 +93,12 @@ def _piece(role: str, text: str) -> tuple[str, int]:
     return f"{role}:{text}", token_count(text) + 1
 
 
+def _message_pieces(role: str, text: str) -> list[tuple[str, int]]:
+    """A message's role, which is one token, and its text."""
+    first, *rest = _text_pieces(text) or [("", 0)]
+    return [(f"{role}:{first[0]}", first[1] + 1), *rest]
+
+
 def _salt(body: Body) -> str:
     return str(body.get("cache_salt") or "")
 
@@ -103,8 +109,7 @@ def _token_pieces(tokens: list[int]) -> Iterable[tuple[str, int]]:
         yield ",".join(map(str, block)), len(block)
 
 
-def _text_pieces(text: str) -> Iterable[tuple[str, int]]:
+def _text_pieces(text: str) -> list[tuple[str, int]]:
     stride = STRIDE_TOKENS * BYTES_PER_TOKEN
-    for start in range(0, len(text), stride):
-        block = text[start : start + stride]
-        yield block, token_count(block)
+    blocks = (text[start : start + stride] for start in range(0, len(text), stride))
+    return [(block, token_count(block)) for block in blocks]

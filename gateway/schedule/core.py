@@ -41,6 +41,7 @@ class Scheduler:
     __slots__ = (
         "_arrivals",
         "_board",
+        "_filling",
         "_fleet",
         "_handlers",
         "_order",
@@ -59,6 +60,7 @@ class Scheduler:
         self._programs = ProgramTable(settings.max_programs)
         self._fleet = Fleet(settings, self._board, self.index, self.service)
         self._placing = Placing(settings, self._board, self.index, self._programs)
+        self._filling = self._placing.filling
         self._order = ORDERS[settings.order](settings)
         self._arrivals = 0
         self._handlers: dict[type, Callable[..., None]] = {
@@ -75,6 +77,9 @@ class Scheduler:
             events.LoadRead: self._load_read,
             events.ShareGranted: self._share_granted,
             events.PlacementLearned: self._placement_learned,
+            events.FillWanted: self._fill_wanted,
+            events.FillUnwanted: self._fill_unwanted,
+            events.FillEnded: self._fill_ended,
             events.Tick: self._tick,
         }
 
@@ -112,6 +117,7 @@ class Scheduler:
             return
         pool = board.pools.get(call.model)
         if pool is None:
+            self._filling.unwant(call.call_id)
             effects.append(Reject(call.call_id, Refusal.UNKNOWN_MODEL))
             return
         self._arrivals += 1
@@ -178,16 +184,19 @@ class Scheduler:
         self._programs.forget(event.program)
 
     def _worker_up(self, event: events.WorkerUp, now_s: float, effects: _Effects) -> None:
+        self._stop_filling(event.name, now_s, effects)
         worker, homeless = self._fleet.up(event)
         self._placing.place_again(homeless, now_s, effects)
         self._placing.fill(worker, now_s, effects)
         self._board.prune()
 
     def _worker_down(self, event: events.WorkerDown, now_s: float, effects: _Effects) -> None:
+        self._stop_filling(event.name, now_s, effects)
         homeless = self._fleet.down(event.name, forget_cache=event.forget_cache)
         self._placing.place_again(homeless, now_s, effects)
 
     def _worker_removed(self, event: events.WorkerRemoved, now_s: float, effects: _Effects) -> None:
+        self._stop_filling(event.name, now_s, effects)
         self._placing.place_again(self._fleet.remove(event.name), now_s, effects)
         self._board.prune()
 
@@ -203,11 +212,33 @@ class Scheduler:
     def _placement_learned(self, event: events.PlacementLearned, now_s: float, effects: _Effects) -> None:
         self._programs.use(event.program).worker = event.worker
 
+    def _fill_wanted(self, event: events.FillWanted, now_s: float, effects: _Effects) -> None:
+        if event.head.call_id not in self._board.calls:
+            self._filling.want(event.head)
+            self._filling.look(now_s, effects)
+
+    def _fill_unwanted(self, event: events.FillUnwanted, now_s: float, effects: _Effects) -> None:
+        self._filling.unwant(event.call_id)
+        self._filling.look(now_s, effects)
+
+    def _fill_ended(self, event: events.FillEnded, now_s: float, effects: _Effects) -> None:
+        self._filling.ended(event.worker, event.call_id, event.filled)
+        self._filling.look(now_s, effects)
+
+    def _stop_filling(self, name: str, now_s: float, effects: _Effects) -> None:
+        worker = self._board.workers.get(name)
+        if worker is not None:
+            self._filling.give_way(worker, None, now_s, effects)
+
     def _tick(self, event: events.Tick, now_s: float, effects: _Effects) -> None:
         self._fleet.pass_time(now_s)
+        if self._board.queued:
+            self._take_queued(now_s, effects)
+        self._filling.look(now_s, effects)
+
+    def _take_queued(self, now_s: float, effects: _Effects) -> None:
+        """Waits that have run out, and workers that have room."""
         board = self._board
-        if not board.queued:
-            return
         timers = board.timers
         while timers.head_rank_s() <= now_s and (entry := timers.head()) is not None:
             if entry.queue is entry.pool.stranded:

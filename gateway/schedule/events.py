@@ -66,6 +66,8 @@ class WorkerUp(Struct, frozen=True):
     kv_capacity_tokens: int | None = None
     fresh: bool = True
     """Whether its cache must be taken as empty."""
+    fills: bool = False
+    """Whether it keeps prefixes, so that one may be computed there ahead of its call."""
 
 
 class WorkerDown(Struct, frozen=True):
@@ -104,6 +106,29 @@ class PlacementLearned(Struct, frozen=True):
     worker: str
 
 
+class FillWanted(Struct, frozen=True):
+    """A call that waits for its inputs has a beginning that could be computed ahead. A later one replaces it.
+
+    `head` is the call as far as it is known: its prompt tokens and chain end where its first missing input begins.
+    """
+
+    head: ReadyCall
+
+
+class FillUnwanted(Struct, frozen=True):
+    """The call waits no more, and will not run."""
+
+    call_id: str
+
+
+class FillEnded(Struct, frozen=True):
+    """A fill that was not aborted is over. `filled`: whether the worker computed it."""
+
+    call_id: str
+    worker: str
+    filled: bool
+
+
 class Tick(Struct, frozen=True):
     """Time has passed: bounded delays may have run out."""
 
@@ -122,6 +147,9 @@ Event = (
     | LoadRead
     | ShareGranted
     | PlacementLearned
+    | FillWanted
+    | FillUnwanted
+    | FillEnded
     | Tick
 )
 
@@ -158,4 +186,20 @@ class Reject(Struct, frozen=True):
     retry_after_s: float | None = None
 
 
-Effect = Dispatch | Reject
+class Fill(Struct, frozen=True):
+    """Compute the beginning of this waiting call on the worker now: it idles, and the call will run there."""
+
+    call_id: str
+    worker: str
+
+
+class AbortFill(Struct, frozen=True):
+    """Stop the fill under way for this call, if it is not over yet."""
+
+    call_id: str
+    worker: str
+    delayed: bool
+    """Whether another call had to wait for it: for the step the worker was in, at most."""
+
+
+Effect = Dispatch | Reject | Fill | AbortFill

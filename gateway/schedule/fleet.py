@@ -39,6 +39,7 @@ class Fleet:
             self._index.add(event.name, event.kv_capacity_tokens)
         if event.fresh:
             self._index.forget(event.name)
+        worker.fills = event.fills
         before = worker.pools
         self._board.set_up(worker, True)
         self._board.join(worker, event.models)
@@ -81,7 +82,8 @@ class Fleet:
         """What runs or waits there and is not ours belongs to others."""
         worker = self._board.workers.get(event.name)
         if worker is not None and worker.up:
-            worker.external_calls = max(0, event.running + event.waiting - worker.calls)
+            ours = worker.calls + (worker.filling is not None)
+            worker.external_calls = max(0, event.running + event.waiting - ours)
             worker.load_read_s = now_s
 
     def pass_time(self, now_s: float) -> None:

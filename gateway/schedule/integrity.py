@@ -55,6 +55,12 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
         if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):
             yield f"{worker.name} has {worker.service_s} s of service, found {service_s}"
         yield from _idle_faults(worker)
+        yield from _fill_faults(worker)
+
+
+def _fill_faults(worker: WorkerState) -> Iterator[str]:
+    if worker.filling is not None and not (worker.up and worker.fills):
+        yield f"{worker.name} fills and must not"
 
 
 def _idle_faults(worker: WorkerState) -> Iterator[str]:

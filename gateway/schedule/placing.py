@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from gateway.cache.index import PrefixIndex
+from gateway.nouns import ReadyCall
 from gateway.schedule.board import Board
 from gateway.schedule.entry import Entry
 from gateway.schedule.events import Dispatch, Effect, Refusal, Reject
+from gateway.schedule.filling import Filling
 from gateway.schedule.policies.admit import ADMITS
 from gateway.schedule.policies.group import GROUPS
 from gateway.schedule.policies.place import PLACES
@@ -27,7 +29,7 @@ from gateway.schedule.worker import WorkerState
 class Placing:
     """Places calls that are on the board but not queued, and fills workers from the queues."""
 
-    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings")
+    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings", "filling")
 
     def __init__(
         self, settings: SchedulerSettings, board: Board, index: PrefixIndex, programs: ProgramTable
@@ -39,16 +41,18 @@ class Placing:
         self._group = GROUPS[settings.group](settings)
         self._admit = ADMITS[settings.admit](settings)
         self._place = PLACES[settings.place](settings, self._admit, Random(settings.seed))
+        self.filling = Filling(settings, board, index, programs, self._place)
 
     def place(self, entry: Entry, now_s: float, effects: list[Effect], *, new: bool = False) -> None:
         """Dispatch the call or queue it; a new one is rejected where its tenant's queue is full."""
         call = entry.call
         workers = entry.pool.up if not entry.excluded else self._candidates(entry)
         if not workers:
+            self.filling.unwant(call.call_id)
             if not self._is_refused(entry, new, effects):
                 self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
             return
-        home = None if call.program is None else self._home(call.program, workers)
+        home = None if call.program is None else self._home(call, call.program, workers)
         entry.cached = cached = self._index.matched_tokens(call.chain)
         choice = self._place.choose(call, entry.pool, workers, cached, home)
         entry.why = choice.why
@@ -98,9 +102,13 @@ class Placing:
     def _candidates(self, entry: Entry) -> Sequence[WorkerState]:
         return [worker for worker in entry.pool.up if worker.name not in entry.excluded]
 
-    def _home(self, program: str, workers: Sequence[WorkerState]) -> WorkerState | None:
-        known = self._programs.find(program)
-        worker = None if known is None or known.worker is None else self._board.workers.get(known.worker)
+    def _home(self, call: ReadyCall, program: str, workers: Sequence[WorkerState]) -> WorkerState | None:
+        """The worker that holds the beginning of the call, filled ahead, else its program's context."""
+        name = self.filling.arrived(call.call_id)
+        if name is None:
+            known = self._programs.find(program)
+            name = None if known is None else known.worker
+        worker = None if name is None else self._board.workers.get(name)
         return worker if worker in workers else None
 
     def _is_next(self, entry: Entry, worker: WorkerState) -> bool:
@@ -183,3 +191,5 @@ class Placing:
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)
         effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))
+        if worker.filling is not None:
+            self.filling.give_way(worker, call.call_id, now_s, effects)

@@ -57,6 +57,13 @@ class SchedulerSettings:
     group_min_tokens: int = 256
     """The shortest shared prefix worth grouping."""
 
+    fill_min_tokens: int = 256
+    """The fewest tokens, cached nowhere yet, that are worth computing ahead of their call."""
+    fill_below_calls: int = 1
+    """A worker with fewer calls in flight than this, anybody's, may compute ahead."""
+    max_fills_per_tenant: int = 64
+    """Beginnings of a tenant's waiting calls that are remembered to be computed ahead."""
+
     service_quantum_s: float = 1.0
     """A program's service below this is in the first bin; each further bin is twice as wide."""
     service_weight: float = 1.0

@@ -23,6 +23,8 @@ class WorkerSnapshot:
     queued: int
     """Calls that wait for this worker alone."""
     external_calls: int
+    filling: bool
+    """Whether a prompt's beginning is computed ahead there."""
     prefill_s_per_token: float
     decode_s_per_token: float
     service_error: float
@@ -66,6 +68,7 @@ def take(board: Board, now_s: float) -> Snapshot:
                 limit_tokens=worker.limit_tokens,
                 queued=worker.queue.live,
                 external_calls=worker.external_calls,
+                filling=worker.filling is not None,
                 prefill_s_per_token=worker.rates.prefill_s,
                 decode_s_per_token=worker.rates.decode_s,
                 service_error=worker.rates.error,

@@ -9,6 +9,7 @@ from gateway.schedule.ranked import RankedQueue
 
 if TYPE_CHECKING:
     from gateway.schedule.pool import Pool
+    from gateway.schedule.want import Want
 
 
 class WorkerState:
@@ -18,6 +19,8 @@ class WorkerState:
         "budget_tokens",
         "calls",
         "external_calls",
+        "filling",
+        "fills",
         "learns_from_s",
         "limit_calls",
         "limit_tokens",
@@ -50,6 +53,10 @@ class WorkerState:
         """Predicted service times of the calls in flight, summed."""
         self.external_calls = 0
         """Calls of others, by the last reading of its load."""
+        self.fills = False
+        """Whether prefixes may be computed here ahead of their calls."""
+        self.filling: Want | None = None
+        """What is being computed ahead here just now: no call in flight, and in no account."""
         self.load_read_s = float("-inf")
         self.learns_from_s = float("-inf")
         """When its next reply may teach its rates."""

@@ -12,12 +12,17 @@ from msgspec.structs import replace
 from gateway.nouns import Chain, ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
+    AbortFill,
     Arrived,
     Cancelled,
     Dispatch,
     Effect,
     Event,
     Failed,
+    Fill,
+    FillEnded,
+    FillUnwanted,
+    FillWanted,
     Finished,
     FirstByte,
     LoadRead,
@@ -93,14 +98,19 @@ class SchedulerMachine(RuleBasedStateMachine):
             default_kv_tokens=BUDGET_TOKENS,
             max_programs=3,
             group_min_tokens=40,
+            fill_min_tokens=100,
+            max_fills_per_tenant=4,
         )
+        self.parked: dict[str, ReadyCall] = {}
+        self.fills: dict[str, str] = {}
+        self.fillers: set[str] = set()
         self.core, self.twin = Scheduler(self.settings), Scheduler(self.settings)
         self.live: dict[str, Known] = {}
         self.up: dict[str, tuple[str, ...]] = {}
         self.known_models: dict[str, tuple[str, ...]] = {}
         self.share: dict[str, float] = {}
         self.made = 0
-        self.send(WorkerUp("w0", ("a",)))
+        self.send(WorkerUp("w0", ("a",), fills=True))
 
     def send(self, event: Event) -> list[Effect]:
         self._expect(event)
@@ -114,6 +124,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _expect(self, event: Event) -> None:
         if isinstance(event, WorkerUp):
             self.up[event.name] = self.known_models[event.name] = event.models
+            self.fillers = self.fillers | {event.name} if event.fills else self.fillers - {event.name}
             for known in self.live.values():
                 if known.worker is None:
                     known.failed_on.discard(event.name)
@@ -121,6 +132,12 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.up.pop(event.name, None)
 
     def _apply(self, effect: Effect) -> None:
+        if isinstance(effect, Fill):
+            self._apply_fill(effect)
+            return
+        if isinstance(effect, AbortFill):
+            assert self.fills.pop(effect.worker) == effect.call_id, "only what runs is aborted"
+            return
         known = self.live[effect.call_id]
         assert known.worker is None, "only waiting calls are dispatched or rejected"
         if isinstance(effect, Reject):
@@ -133,6 +150,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         known.attempts += 1
         assert effect.attempt == known.attempts <= self.settings.max_attempts
         assert 0 <= effect.cached_tokens < known.call.prompt_tokens
+
+    def _apply_fill(self, effect: Fill) -> None:
+        assert effect.worker not in self.fills, "at most one fill a worker"
+        assert effect.worker in self.fillers
+        assert self.parked[effect.call_id].model in self.up[effect.worker]
+        assert self.settings.place == "program_aware", "calls would not follow it"
+        (worker,) = (w for w in self.core.snapshot(self.now_s).workers if w.name == effect.worker)
+        assert (worker.calls, worker.external_calls, worker.queued) == (0, 0, 0), "only where nothing else is"
+        self.fills[effect.worker] = effect.call_id
 
     def _check_capacity(self, effects: list[Effect]) -> None:
         workers = {worker.name: worker for worker in self.core.snapshot(self.now_s).workers}
@@ -171,6 +197,46 @@ class SchedulerMachine(RuleBasedStateMachine):
             deadline_s=None if slack_s is None else self.now_s + slack_s,
             priority=priority,
         )
+
+    @rule(specs=st.lists(call_specs, min_size=1, max_size=6))
+    def park(self, specs):
+        for spec in specs:
+            call = self._make(*spec)
+            self.parked[call.call_id] = call
+            self.send(FillWanted(call))
+
+    def _pick_parked(self, pick: int) -> str:
+        names = list(self.parked)
+        return names[pick % len(names)] if names else "nobody"
+
+    @rule(pick=picks, more=st.integers(1, 3))
+    def know_more(self, pick, more):
+        known = self.parked.get(self._pick_parked(pick))
+        if known is not None:
+            hashes = known.chain.hashes + tuple(range(1000, 1000 + more))
+            tokens = tuple(50 * (depth + 1) for depth in range(len(hashes)))
+            self.parked[known.call_id] = longer = replace(
+                known, prompt_tokens=known.prompt_tokens + 50 * more, chain=Chain(hashes, tokens)
+            )
+            self.send(FillWanted(longer))
+
+    @rule(pick=picks)
+    def park_no_more(self, pick):
+        name = self._pick_parked(pick)
+        self.parked.pop(name, None)
+        self.send(FillUnwanted(name))
+
+    @rule(pick=picks)
+    def inputs_come(self, pick):
+        name = self._pick_parked(pick)
+        call = self.parked.pop(name, None)
+        if call is not None:
+            self.live[name] = Known(call)
+            self.send(Arrived(call))
+
+    @rule(name=worker_names, filled=st.booleans())
+    def fill_ends(self, name, filled):
+        self.send(FillEnded(self.fills.pop(name, "nobody"), name, filled))
 
     @rule(pick=picks)
     def arrive_again(self, pick):
@@ -235,9 +301,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         models=st.sampled_from([("a",), ("b",), ("a", "b"), ()]),
         kv=st.sampled_from([None, BUDGET_TOKENS]),
         fresh=st.booleans(),
+        fills=st.sampled_from([True, True, False]),
     )
-    def worker_up(self, name, models, kv, fresh):
-        self.send(WorkerUp(name, models, kv, fresh))
+    def worker_up(self, name, models, kv, fresh, fills):
+        self.send(WorkerUp(name, models, kv, fresh, fills))
 
     @rule(name=worker_names, forget=st.booleans())
     def worker_down(self, name, forget):
@@ -276,6 +343,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         snapshot = self.core.snapshot(self.now_s)
         running = [known for known in self.live.values() if known.worker is not None]
         assert snapshot.in_flight == len(running)
+        assert {worker.name for worker in snapshot.workers if worker.filling} == set(self.fills)
+        assert not set(self.fills) & {known.worker for known in running}, "a fill makes way for any call"
         assert snapshot.queued == len(self.live) - len(running) == sum(snapshot.queued_by_model.values())
 
     def teardown(self):
@@ -286,6 +355,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             if known is not None:
                 del self.live[name]
                 self.send(Finished(name) if known.worker is not None else Cancelled(name))
+        for name in self.parked:
+            self.send(FillUnwanted(name))
+        assert self.fills == {}, "every fill ends or is aborted"
+        assert self.core._placing.filling.held == 0
         self.core.integrity()
         snapshot = self.core.snapshot(self.now_s)
         assert (snapshot.queued, snapshot.in_flight, snapshot.queued_by_tenant) == (0, 0, {})
