@@ -77,6 +77,7 @@ class Dataflow:
         live: Live,
         *,
         value_bytes: int,
+        *,
         left: Listener,
         ahead: Ahead,
     ) -> None:
