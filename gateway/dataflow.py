@@ -77,7 +77,6 @@ class Dataflow:
         live: Live,
         *,
         value_bytes: int,
-        *,
         left: Listener,
         ahead: Ahead,
     ) -> None:
