@@ -50,6 +50,7 @@ from gateway.orphans import Orphans
 from gateway.parking import Parking
 from gateway.placements import Placements
 from gateway.ports import AdminView, ControlView
+from gateway.programs import Programs
 from gateway.reading import read_state
 from gateway.relay import AttemptLimits
 from gateway.resolve import Resolver
@@ -175,6 +176,7 @@ class Gateway:
             ahead=self.ahead,
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
+        programs = self.programs = Programs(self.loop.feed)
         self.resolver = Resolver(
             lineage=self.lineage,
             tokens=tokens,
@@ -187,8 +189,9 @@ class Gateway:
             counts=self.metrics,
             dataflow=dataflow,
             parking=parking,
+            programs=programs,
         )
-        gate = Gate(self.sessions, placements, dataflow)
+        gate = Gate(self.sessions, placements, dataflow, programs)
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,
@@ -213,6 +216,7 @@ class Gateway:
             dispatcher=self.dispatcher,
             why_not=lambda: self.store.status().why_not,
             ended=self.resolver.ended,
+            left=self.programs.ended,
         )
         self.retries = Retries(
             RetryStore(self.store), self.wakeups, self.orphans, self.background, settings.limits.value_bytes
@@ -404,6 +408,7 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         admit=schedule.admit,
         seed=time.time_ns() & 0xFFFF_FFFF,
         max_queue_per_tenant=settings.limits.queue_per_tenant,
+        reserve_per_tenant=settings.limits.parked_per_tenant,
         max_calls_per_worker=schedule.max_calls_per_worker,
         default_kv_tokens=schedule.default_kv_tokens,
         sticky_margin=schedule.sticky_margin,

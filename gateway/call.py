@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from gateway.errors import LoomgateError
 from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Edge, ReadyCall, Record, Usage
@@ -130,7 +132,7 @@ class Call(Unique):
     def record(self) -> Record:
         """What is remembered of it, now. Built by position, in `Record`'s order: that costs a quarter."""
         dispatch, hint, outputs, ready = self.dispatch, self.hint, self.hint.outputs, self.ready
-        return Record(
+        record = Record(
             self.call_id,
             self.tenant,
             self.session,
@@ -157,6 +159,15 @@ class Call(Unique):
             tuple([output.name for output in outputs]) if outputs else (),
             self.edges,
         )
+        return record if self.plan is None else self._with_standing(record)
+
+    def _with_standing(self, record: Record) -> Record:
+        """What data hints add to a record."""
+        hint, standing = self.hint, self.ready.standing
+        said = replace(record, labelled=hint.objective is not None, inputs=hint.inputs, after=hint.after)
+        if standing is None:
+            return said
+        return replace(said, objective=standing.objective, depth=standing.depth, group=standing.group)
 
 
 Listener = Callable[[Call], None]

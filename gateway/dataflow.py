@@ -131,6 +131,7 @@ class Dataflow:
         if isinstance(answer, Refused):
             raise refused_error(answer)
         plan.epoch = answer.epoch
+        plan.awaited = answer.awaited
         plan.undone = bool(plan.names)
         if plan.names:
             self._parking.changed(call.tenant, session)
@@ -142,7 +143,7 @@ class Dataflow:
         plan.epoch = epoch or 0
         plan.undone = bool(plan.names)
 
-    async def fill(self, call: Call, plan: Plan) -> None:
+    async def fill(self, call: Call, plan: Plan, *, reserved: bool = False) -> None:
         """Wait for the inputs, and estimate what the call is with them in; its body is rendered when it is sent.
 
         Raises: UpstreamFailed, QueueFull, TooLarge.
@@ -154,7 +155,13 @@ class Dataflow:
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
         with self._ahead.offered(call, plan) as told:
             found = await self._parking.wait(
-                call.tenant, _session(call), hint.inputs, hint.after, within_s=within_s, told=told
+                call.tenant,
+                _session(call),
+                hint.inputs,
+                hint.after,
+                within_s=within_s,
+                told=told,
+                reserved=reserved,
             )
             if plan.template.used:
                 plan.values = {name: found[name] for name in plan.template.used}

@@ -44,16 +44,18 @@ class DeferredCalls:
         dispatcher: Dispatcher,
         why_not: Callable[[], str | None],
         ended: Listener,
+        left: Listener,
     ) -> None:
         """`why_not` says why the store may lose what it was given, None if it may not.
 
-        `ended` hears of calls that were not accepted after all.
+        `ended` hears of calls that were not accepted after all, `left` of each that this replica is done with.
         """
         self.limit_per_tenant = 10_000
         self._store = store
         self._intake = intake
         self._gate = gate
         self._ended = ended
+        self._left = left
         self._dispatcher = dispatcher
         self._why_not = why_not
         self._running: dict[str, _Run] = {}
@@ -139,6 +141,8 @@ class DeferredCalls:
             self._of_tenant[tenant] -= 1
             if not self._of_tenant[tenant]:
                 del self._of_tenant[tenant]
+            if run.call is not None:
+                self._left(run.call)
 
         run.task.add_done_callback(over)
 

@@ -9,6 +9,7 @@ from gateway.call import Call
 from gateway.dataflow import Dataflow
 from gateway.nouns import Record
 from gateway.placements import Placements
+from gateway.programs import Programs
 from gateway.store.sessions import ignored
 from gateway.variables.plan import Plan
 
@@ -23,8 +24,9 @@ class SessionStore(Protocol):
 class Gate:
     """Between intake and dispatch, for calls that belong to a session."""
 
-    def __init__(self, store: SessionStore, placements: Placements, dataflow: Dataflow) -> None:
+    def __init__(self, store: SessionStore, placements: Placements, dataflow: Dataflow, programs: Programs) -> None:
         self._store = store
+        self._programs = programs
         self._placements = placements
         self._dataflow = dataflow
 
@@ -37,7 +39,8 @@ class Gate:
             await self._placements.recall(call)
             return
         plan = call.plan or await self.declare(call)
-        await self._dataflow.fill(call, plan)
+        await self._dataflow.fill(call, plan, reserved=self._programs.is_accepted(call, plan))
+        self._programs.ready(call, plan)
 
     async def declare(self, call: Call) -> Plan:
         """Write down what a call reads and produces, in one round trip. Raises: ClientFault, StoreUnavailable."""
@@ -49,6 +52,7 @@ class Gate:
             written.add_done_callback(ignored)
             raise
         holder = await written
+        self._programs.declared(call, plan)
         self._placements.told(call, None if holder is None else holder.decode())
         return plan
 
@@ -56,4 +60,5 @@ class Gate:
         """Go on with a call that another replica declared. Raises: ClientFault, StoreUnavailable."""
         plan = self._dataflow.plan(call)
         await self._dataflow.take_over(call, plan)
+        self._programs.declared(call, plan)
         await self._placements.recall(call)

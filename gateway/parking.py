@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 1.0
 MARK_EVERY_S = 2.0
 READ_AT_ONCE = 500
+RESERVE = 3
+"""Calls that others wait for, and deferred ones, may park until there are so many times the limit."""
 READ_BYTES_AT_ONCE = 8 << 20
 """Of values in one read: each blocks the store for a moment."""
 WAKE_AT_ONCE = 64
@@ -186,12 +188,15 @@ class Parking:
         *,
         within_s: float,
         told: Told | None = None,
+        reserved: bool = False,
     ) -> Mapping[str, StoredValue]:
         """The values of `names`, once all have one and each of `after` has ended or has a value.
 
+        `reserved` is for calls that a full lot must not turn away: others wait for them, or they were accepted.
         Raises: UpstreamFailed (one never will, or not within the time), QueueFull.
         """
-        if self._parked[tenant] >= self.limit_per_tenant:
+        limit = self.limit_per_tenant
+        if self._parked[tenant] >= (limit * RESERVE if reserved else limit):
             raise QueueFull(
                 "Too many calls of this tenant wait for variables.", code="too_many_parked", retry_after_s=5.0
             )

@@ -17,6 +17,7 @@ from gateway.intake import program_key
 from gateway.nouns import Record
 from gateway.parking import Parking
 from gateway.placements import Placements, PlacementStore
+from gateway.programs import Programs
 from gateway.schedule.events import Event, SessionEnded
 from gateway.states import CallState, Outcome
 
@@ -63,6 +64,7 @@ class Resolver:
         counts: Counts,
         dataflow: Dataflow,
         parking: Parking,
+        programs: Programs,
     ) -> None:
         self._lineage = lineage
         self._tokens = tokens
@@ -75,6 +77,7 @@ class Resolver:
         self._counts = counts
         self._dataflow = dataflow
         self._parking = parking
+        self._programs = programs
         self._recent: dict[str, Record] = {}
         """The younger half of the records; `_older` holds those before them."""
         self._older: dict[str, Record] = {}
@@ -83,6 +86,8 @@ class Resolver:
         """An attempt of a session's call was dispatched."""
         self._recorder.watch(call)
         self._placements.claim(call)
+        if call.plan is not None:
+            self._programs.started(call)
         for call_id in call.adopted:
             record = self.recent(call_id)
             if record is not None:
@@ -102,6 +107,8 @@ class Resolver:
         if call.session is None:
             return
         self._dataflow.ended(call)
+        if call.plan is not None:
+            self._programs.ended(call)
         self._parking.changed(call.tenant, call.session)
         if call.hint.final:
             self.end_session(call.tenant, call.session)

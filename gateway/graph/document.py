@@ -45,8 +45,11 @@ class Node(TypedDict):
     tokens: Tokens
     cached: Cached
     objective: str | None
+    """What the caller asked for, else what follows from what its consumers were asked for."""
     depth: int
     """Longest path to an output of the session."""
+    group: str | None
+    """The call that waits, or waited, for this one and for others of its stage."""
 
 
 GraphEdge = TypedDict("GraphEdge", {"from": str, "to": str, "kind": str, "known_by": str})

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gateway.graph.by_name import named_edges
 from gateway.graph.document import CallDocument, GraphEdge, Node, SessionDocument, SessionSummary, Totals
-from gateway.graph.order import critical_path, depths
-from gateway.nouns import Record
+from gateway.graph.objectives import deduce
+from gateway.graph.order import critical_path
+from gateway.nouns import Edge, Record, Standing
+from hints.model import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,12 @@ def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> 
     """
     calls = _by_arrival(records)
     edges = _edges(calls)
-    depth = depths((call.call_id for call in calls), _pairs(edges))
+    standings = deduce({call.call_id: _label(call) for call in calls}, _pairs(edges))
     length_s, path = critical_path({call.call_id: call.done_s or 0.0 for call in calls}, _pairs(edges))
     summary = _summary(session, meta, calls, length_s)
     return {
         **summary,
-        "nodes": [_node(call, depth[call.call_id]) for call in calls],
+        "nodes": [_node(call, standings[call.call_id]) for call in calls],
         "edges": edges,
         "critical_path": path,
     }
@@ -46,13 +49,13 @@ def session_summary(session: str, meta: SessionMeta, records: Iterable[Record]) 
 
 
 def call_view(call: Record) -> CallDocument:
-    """One call without its session: `depth` is the recorded one."""
+    """One call without its session: objective, depth and group are those it ran with."""
     return {
-        **_node(call, call.depth),
+        **_node(call, Standing(None, call.depth, call.group)),
         "session": call.session,
         "name": call.name,
         "model": call.model,
-        "edges": _edges([call]),
+        "edges": [_edge(edge, call) for edge in call.edges],
     }
 
 
@@ -62,11 +65,22 @@ def _by_arrival(records: Iterable[Record]) -> list[Record]:
 
 
 def _edges(calls: Sequence[Record]) -> list[GraphEdge]:
-    return [
-        {"from": edge.producer, "to": call.call_id, "kind": edge.kind, "known_by": edge.known_by}
-        for call in calls
-        for edge in call.edges
-    ]
+    """What lineage found, and what names say; each pair once for a kind."""
+    named = named_edges(calls)
+    edges: list[GraphEdge] = []
+    for call in calls:
+        found = (*call.edges, *named.get(call.call_id, ()))
+        edges += (_edge(edge, call) for edge in {(edge.producer, edge.kind): edge for edge in found}.values())
+    return edges
+
+
+def _edge(edge: Edge, call: Record) -> GraphEdge:
+    return {"from": edge.producer, "to": call.call_id, "kind": edge.kind, "known_by": edge.known_by}
+
+
+def _label(call: Record) -> Objective | None:
+    """What its caller said; what was deduced when it ran is deduced anew."""
+    return Objective(call.objective) if call.labelled and call.objective is not None else None
 
 
 def _pairs(edges: Iterable[GraphEdge]) -> list[tuple[str, str]]:
@@ -97,7 +111,7 @@ def _totals(calls: Sequence[Record], critical_s: float) -> Totals:
     }
 
 
-def _node(call: Record, depth: int) -> Node:
+def _node(call: Record, standing: Standing) -> Node:
     usage = call.usage
     return {
         "call_id": call.call_id,
@@ -122,8 +136,9 @@ def _node(call: Record, depth: int) -> Node:
             "predicted": call.cached_tokens_predicted,
             "actual": None if usage is None else usage.cached_tokens,
         },
-        "objective": call.objective,
-        "depth": depth,
+        "objective": standing.objective or call.objective,
+        "depth": standing.depth,
+        "group": standing.group,
     }
 
 

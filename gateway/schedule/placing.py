@@ -94,6 +94,8 @@ class Placing:
     def _is_refused(self, entry: Entry, new: bool, effects: list[Effect]) -> bool:
         """Reject a new call that would exceed its tenant's queue."""
         bound = self._settings.max_queue_per_tenant
+        if entry.call.reserved:
+            bound += self._settings.reserve_per_tenant
         if not new or self._board.tenants.queued(entry.call.tenant) < bound:
             return False
         self.reject(entry, Refusal.QUEUE_FULL, effects)

@@ -28,6 +28,8 @@ class SchedulerSettings:
     seed: int = 0
 
     max_queue_per_tenant: int = 1024
+    reserve_per_tenant: int = 10_000
+    """What a tenant's queue takes beyond that of calls that were accepted before or that others wait for."""
     max_attempts: int = 3
     no_worker_grace_s: float = 10.0
     """How long a call waits for any worker of its model to come up."""

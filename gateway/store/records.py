@@ -41,6 +41,10 @@ FIELDS = (
     "outputs",
     "edges",
     "version",
+    "labelled",
+    "group",
+    "inputs",
+    "after",
 )
 _ENDED, _OPEN = SCHEMA.encode() + b"e", SCHEMA.encode() + b"o"
 

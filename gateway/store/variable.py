@@ -90,6 +90,8 @@ class Declared:
     """The declaration stands; commits carry this epoch until somebody takes the call over."""
 
     epoch: int
+    awaited: bool = False
+    """Whether a call that was declared before, on any replica, reads what this one produces."""
 
 
 @dataclass(frozen=True, slots=True)

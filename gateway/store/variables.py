@@ -83,7 +83,7 @@ class Variables:
             limits=self.limits,
         )
         if reply[0] == "declared":
-            return Declared(int(reply[1]))
+            return Declared(int(reply[1]), reply[2] == "1")
         return _obstacle(reply)
 
     async def take_over(self, tenant: str, session: str, call_id: str) -> int | None:

@@ -38,6 +38,8 @@ class Plan:
     """Whether its outputs are cut from the reply's text alone."""
     epoch: int = 0
     """Fences its commits."""
+    awaited: bool = False
+    """Whether a call declared before it, on any replica, reads what it produces."""
     undone: bool = False
     """Declared, and neither committed nor failed yet."""
     gathers: bool = False

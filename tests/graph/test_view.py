@@ -67,7 +67,31 @@ def test_a_node_says_what_became_of_the_call(view):
         "cached": {"predicted": 60, "actual": 64},
         "objective": "throughput",
         "depth": 1,
+        "group": None,
     }
+
+
+def test_names_make_edges_wherever_the_calls_were_declared():
+    plan = replace(BASE, call_id="p", step="plan", outputs=("plan",), objective=None)
+    lost = replace(plan, call_id="lost", arrived_at=1_000.1, outcome=Outcome.FAILED)
+    item = replace(BASE, call_id="i", arrived_at=1_001.0, inputs=("plan.0", "unknown"), after=("plan",))
+    assert session_view("s1", META, [item, plan, lost])["edges"] == [
+        {"from": "p", "to": "i", "kind": "data", "known_by": "hint"},
+        {"from": "p", "to": "i", "kind": "order", "known_by": "hint"},
+    ]
+
+
+def test_objectives_and_groups_are_deduced_from_the_callers_own_labels():
+    maps = [
+        replace(BASE, call_id=name, outputs=(name,), objective="throughput", labelled=False) for name in ("a", "b")
+    ]
+    final = replace(BASE, call_id="f", arrived_at=1_003.0, inputs=("a", "b"), objective="latency")
+    nodes = session_view("s1", META, [*maps, final])["nodes"]
+    assert [(node["objective"], node["depth"], node["group"]) for node in nodes] == [
+        ("latency", 1, "f"),
+        ("latency", 1, "f"),
+        ("latency", 0, None),
+    ]
 
 
 def test_edges_say_how_they_were_known(view):

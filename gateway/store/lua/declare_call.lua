@@ -2,7 +2,7 @@
 -- for outputs that failed meanwhile: they are declared anew under a higher epoch.
 -- ARGV ..., call, step, at, variable_limit, call_limit, reader_limit, depth_limit, visit_limit,
 --      what it reads, what it produces, which of these are lists (by tab)
--- Returns 'declared', epoch; or 'taken', name, call, at, state, step; or 'refused', kind, names on the path.
+-- Returns 'declared', epoch, 1 if a call declared before reads what it produces; or 'taken', name, call, at, state, step; or 'refused', kind, names on the path.
 local id, step, at = ARGV[4], ARGV[5], ARGV[6]
 local variable_limit, call_limit, reader_limit = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local depth_limit, visit_limit = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -21,6 +21,19 @@ end
 
 local function refused(kind, names)
   return { 'refused', kind, unpack(names or {}) }
+end
+
+local function is_read_by_others()
+  for _, name in ipairs(outputs) do
+    if #redis.call('ZRANGEBYLEX', readers, '[' .. name .. '\n', '(' .. name .. '\11', 'LIMIT', 0, 1) > 0 then
+      return '1'
+    end
+    local items = '[' .. name .. '.'
+    if is_list[name] and #redis.call('ZRANGEBYLEX', readers, items, '(' .. name .. '/', 'LIMIT', 0, 1) > 0 then
+      return '1'
+    end
+  end
+  return '0'
 end
 
 local known = call_of(id)
@@ -49,7 +62,7 @@ for _, name in ipairs(outputs) do
 end
 if known and #fresh == 0 then
   finish({})
-  return { 'declared', known.epoch }
+  return { 'declared', known.epoch, is_read_by_others() }
 end
 
 for _, name in ipairs(reads) do
@@ -253,4 +266,4 @@ for from = 1, #pairs_of_depths, 1000 do
 end
 set_call(id, epoch, at, step, ARGV[12], ARGV[13])
 finish(fresh, fresh_keys)
-return { 'declared', epoch }
+return { 'declared', epoch, is_read_by_others() }
