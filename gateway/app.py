@@ -30,6 +30,7 @@ from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
 from gateway.call import Call
+from gateway.cancellations import Cancellations
 from gateway.control import control_app
 from gateway.control_deferred import deferred_routes
 from gateway.control_variables import variable_routes
@@ -61,6 +62,7 @@ from gateway.schedule.settings import SchedulerSettings
 from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.store.awaited import Awaited
+from gateway.store.cancellations import CancellationList
 from gateway.store.deferred import Deferred as DeferredStore
 from gateway.store.keys import Bounds
 from gateway.store.leases import Leases
@@ -144,7 +146,8 @@ class Gateway:
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
-        for work in (self.loop.tick, shares.keep, self.deferred.keep, self.retries.keep, self._sweep):
+        keepers = (shares.keep, self.deferred.keep, self.retries.keep, self.cancellations.keep)
+        for work in (self.loop.tick, *keepers, self._sweep):
             self._own(asyncio.create_task(_always(work), name=work.__name__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
@@ -221,7 +224,13 @@ class Gateway:
         self.retries = Retries(
             RetryStore(self.store), self.wakeups, self.orphans, self.background, settings.limits.value_bytes
         )
-        access = VariableAccess(self.variables, self.parking, self.dispatcher)
+        self.cancellations = Cancellations(
+            CancellationList(self.store),
+            store,
+            self.wakeups.subscribe,
+            (self.dispatcher.cancel, self.retries.cancel),
+        )
+        self.access = access = VariableAccess(self.variables, self.parking, self.cancellations)
         variables = variable_routes(access, VariableStream(access, self.live), settings.limits.value_bytes)
         replies = deferred_routes(store)
         self.front = Front(
@@ -241,6 +250,7 @@ class Gateway:
     def _variables_changed(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
         self.parking.changed(tenant, session)
         self.retries.changed(tenant, session)
+        self.cancellations.changed(tenant, session)
 
     async def _finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         """Records are written behind the replies: this replica's are written first."""

@@ -27,7 +27,7 @@ from engines.base import (
 from gateway.backlog import Backlog
 from gateway.call import Call, Listener
 from gateway.dataflow import Dataflow
-from gateway.errors import Conflict, EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout
+from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout, session_cancelled
 from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.loop import Loop
@@ -91,9 +91,13 @@ class Dispatcher:
         for call in list(takewhile(lambda call: call.arrived_s < oldest_s, self._live.values())):
             call.expire()
 
-    def cancel(self, tenant: str, session: str) -> int:
-        """End the calls of a session; how many."""
-        calls = [call for call in self._live.values() if call.session == session and call.tenant == tenant]
+    def cancel(self, tenant: str, session: str, arrived_by_s: float) -> int:
+        """End the calls of a session that had arrived by then; how many."""
+        calls = [
+            call
+            for call in self._live.values()
+            if call.session == session and call.tenant == tenant and call.arrived_s <= arrived_by_s
+        ]
         for call in calls:
             call.cancel()
         return len(calls)
@@ -217,7 +221,7 @@ class Dispatcher:
         if call.client_gone:
             return True
         if call.cancelled:
-            raise Conflict("The session was cancelled.", code="session_cancelled")
+            raise session_cancelled()
         if call.expired:
             raise WorkerTimeout(f"No complete reply within {self.limits.total_s:g} s.", code="total_timeout")
         return True

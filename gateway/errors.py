@@ -116,6 +116,11 @@ class Conflict(ClientFault):
     code = "conflict"
 
 
+def session_cancelled() -> Conflict:
+    """What the client of a call of a cancelled session is told."""
+    return Conflict("The session was cancelled.", code="session_cancelled")
+
+
 class TooLarge(ClientFault):
     """Body, headers or nesting over the limit."""
 

@@ -48,10 +48,13 @@ class ControlView:
         return {**session_view(session, meta, data.records), "dropped": data.dropped}
 
     async def end(self, tenant: str, session: str) -> bool:
-        """End a session. Raises: StoreUnavailable."""
+        """End a session, and whatever of it still runs or waits. Raises: StoreUnavailable."""
         await self._gateway.recorder.flush()
         self._gateway.resolver.end_session(tenant, session)
-        return await self._gateway.sessions.end(tenant, session)
+        if not await self._gateway.sessions.end(tenant, session):
+            return False
+        await self._gateway.access.cancel(tenant, session)
+        return True
 
     async def call(self, tenant: str, call_id: str) -> Document | None:
         """One of the calls this replica remembers."""

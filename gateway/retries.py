@@ -18,7 +18,7 @@ from xxhash import xxh3_128_hexdigest
 from gateway.background import Background
 from gateway.bodies import ClientLeft
 from gateway.call import Call
-from gateway.errors import Conflict, KeyReused, StoreUnavailable
+from gateway.errors import Conflict, KeyReused, StoreUnavailable, session_cancelled
 from gateway.orphans import Orphans
 from gateway.shared_reply import Room, SharedReply, replay
 from gateway.store.retries import LEASE_MS, REPLY_TTL_S, Claim, KeptReply, RetryName, waiting_room
@@ -63,6 +63,8 @@ class _Named(SharedReply):
         super().__init__(call, room, limit_bytes, left)
         self.name = name
         self.claimed = False
+        self.waits = False
+        """For the call of another replica."""
 
 
 class Retries:
@@ -111,6 +113,8 @@ class Retries:
                 return
             if await self._follow(found, send, on_disconnect):
                 return
+            if found.call.cancelled:
+                raise session_cancelled()
         await self._lead(name, call, send, on_disconnect, run)
 
     def changed(self, tenant: str, session: str) -> None:
@@ -118,6 +122,17 @@ class Retries:
         event = self._waiting.get((tenant, session))
         if event is not None:
             event.set()
+
+    def cancel(self, tenant: str, session: str, arrived_by_s: float) -> int:
+        """End calls of a session, arrived by then, that wait for one of another replica; how many."""
+        found = [
+            call
+            for call in (named.call for named in self._running.values() if named.waits)
+            if call.session == session and call.tenant == tenant and call.arrived_s <= arrived_by_s
+        ]
+        for call in found:
+            call.cancel()
+        return len(found)
 
     async def keep(self) -> None:
         """Renew the leases of the keys of running calls, and forget old replies, until cancelled."""
@@ -215,7 +230,9 @@ class Retries:
             _note(call)
             return None
         if claim is Claim.RUNS:
+            found.waits = True
             claim, reply = await self._wait(call, name)
+            found.waits = False
         if claim is Claim.OTHER:
             raise _reused()
         found.claimed = claim is Claim.MINE
@@ -240,10 +257,10 @@ class Retries:
             message = "The call of this idempotency key still runs on another replica."
             raise Conflict(message, code="key_in_use") from None
         except asyncio.CancelledError:
-            if not call.client_gone or call.task is None:
+            if call.task is None or not (call.client_gone or call.cancelled):
                 raise
             call.task.uncancel()
-            raise ClientLeft from None
+            raise session_cancelled() if call.cancelled else ClientLeft() from None
         finally:
             call.task = None
             del self._waiting[name.tenant, room]

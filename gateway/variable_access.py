@@ -12,10 +12,10 @@ from gateway.variable_errors import failure, refused_error, taken_error
 
 
 class SessionCalls(Protocol):
-    """The calls of this replica."""
+    """The calls of all replicas. Raises: StoreUnavailable."""
 
-    def cancel(self, tenant: str, session: str) -> int:
-        """End those of a session; how many."""
+    async def cancel(self, tenant: str, session: str) -> int:
+        """End those of a session; how many are known of here."""
 
 
 class VariableAccess:
@@ -55,9 +55,9 @@ class VariableAccess:
         self._parking.changed(tenant, session)
 
     async def cancel(self, tenant: str, session: str) -> int:
-        """Fail every variable without a value and end the session's calls here; how many producers there were."""
+        """Fail every variable without a value and end the session's calls, on all replicas; how many were found."""
         producers = await self._variables.cancel_session(tenant, session)
-        ended = self._calls.cancel(tenant, session)
+        ended = await self._calls.cancel(tenant, session)
         self._parking.changed(tenant, session)
         return max(len(producers), ended)
 

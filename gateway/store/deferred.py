@@ -24,6 +24,7 @@ TAKE_AT_ONCE = 64
 _ACCEPT = load("accept_deferred")
 _BEGIN = load("begin_deferred")
 _FINISH = load("finish_deferred")
+_CANCEL = load("cancel_deferred")
 _READ = load("read_deferred")
 _HOLD = load("hold_deferred")
 _DROP = load("drop_deferred")
@@ -103,6 +104,12 @@ class Deferred:
         first = await self._store.run(_FINISH, self._keys(call), args)
         await self.drop((call.name,))
         return bool(first)
+
+    async def cancel(self, tenant: str, session: str, reply: DeferredReply) -> int:
+        """Give all deferred calls of a session that have no outcome this one; how many."""
+        args = (SCHEMA, self._ttl_s, msgspec.msgpack.encode(reply))
+        calls = await self._store.run(_CANCEL, deferred_keys(tenant, session), args)
+        return len(cast("list[bytes]", calls))
 
     async def hold(self, names: Iterable[str], *, take: int = TAKE_AT_ONCE) -> Holding:
         """Renew these leases, and take over up to `take` that ran out."""

@@ -19,6 +19,7 @@
 | `lg:1:{tenant/session}:replies` | hash | deferred call -> `schema\\|its reply` | session |
 | `lg:1:{tenant/:call/id}:session` | string | the session of a deferred call | session |
 | `lg:1:{tenant/:retry/key}:call` | string | `schema\\|state\\|fingerprint\\|call id or reply` | lease, reply |
+| `lg:1:{:fleet}:cancelled` | zset | `tenant/session` that was cancelled by when, Redis' clock in ms | 60 s |
 | `lg:1:{:fleet}:deferred` | zset | deferred call by the end of its lease, Redis' clock in ms | session |
 | `lg:1:{:fleet}:holders` | hash | deferred call -> replica | session |
 | `lg:1:{tenant}:sessions` | zset | session by last touch | session |
@@ -113,6 +114,11 @@ def deferred_keys(tenant: str, session: str) -> tuple[str, str]:
 def holder_keys() -> tuple[str, str]:
     """When the lease of each deferred call runs out, and which replica holds it."""
     return f"{PREFIX}{{:fleet}}:deferred", f"{PREFIX}{{:fleet}}:holders"
+
+
+def cancelled_key() -> str:
+    """Which sessions were cancelled a moment ago."""
+    return f"{PREFIX}{{:fleet}}:cancelled"
 
 
 def call_key(tenant: str, call_id: str) -> str:

@@ -14,6 +14,7 @@ from xxhash import xxh3_128_hexdigest
 
 from engines.simulated import Behaviour
 from gateway import app, shares
+from gateway.cancellations import Cancellations
 from gateway.store import retries as retry_store
 from gateway.store.leases import Leases
 from gateway.store.retries import Claim, RetryName
@@ -149,6 +150,71 @@ def marks(rig: Any, session: str) -> set[str]:
     """What a replica has told the others to be awaited."""
     watch = rig.gateway.parking._watches.get(("default", session))
     return set() if watch is None else watch.marked
+
+
+STALL = {"x-fault": "stall-before-first-byte"}
+
+
+@pytest.mark.parametrize("by", ["cancel", "delete"])
+@pytest.mark.parametrize("heard", [True, False], ids=["told", "looked"])
+async def test_a_session_cancelled_through_one_is_cancelled_on_both(
+    make_rig, redis_url: str, monkeypatch: pytest.MonkeyPatch, by: str, heard: bool
+) -> None:
+    """Running, queued and parked calls end; those of another session, and calls that come after, do not."""
+    if not heard:
+        monkeypatch.setattr(Cancellations, "changed", lambda *_: None)
+    first, second = await pair(make_rig, redis_url, Behaviour(), schedule__max_calls_per_worker=2)
+    running = asyncio.create_task(second.chat("running", headers=hints("run") | STALL))
+    other = asyncio.create_task(second.chat("other", headers=hints("other") | STALL))
+    await second.until(lambda: second.in_flight() == 2)
+    queued = asyncio.create_task(second.chat("queued", headers=hints("run")))
+    await second.until(lambda: second.in_flight() == 3)
+    parked = asyncio.create_task(second.chat("{{a}}", headers=hints("run", inputs="a")))
+    await second.until(lambda: second.gateway.parking.parked == 1)
+    if by == "cancel":
+        reply = await first.client.post("/v1/workflow/sessions/run/cancel")
+    else:
+        await second.client.get("/v1/workflow/sessions/run")
+        reply = await first.client.delete("/v1/workflow/sessions/run")
+    assert reply.status_code == 200, reply.text
+    ended = await asyncio.gather(running, queued, parked)
+    assert {reply.status_code for reply in (running.result(), queued.result())} == {409}
+    assert parked.result().status_code in (409, 424)
+    assert {reply.headers["x-should-retry"] for reply in ended} == {"false"}
+    assert not other.done()
+    other.cancel()
+    assert (await second.chat("again", headers=hints("run"))).status_code == 200
+
+
+async def test_deferred_calls_of_a_cancelled_session_end_as_cancelled(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour(decode_tokens_per_s=1, output_tokens=100))
+    accepted = [
+        (await rig.chat(f"text {number}", headers=hints("run", mode="deferred", outputs=f"v{number}"))).json()["id"]
+        for number, rig in enumerate((first, second) * 2)
+    ]
+    accepted.append((await second.chat("{{v9}}", headers=hints("run", mode="deferred", inputs="v9"))).json()["id"])
+    cancelled = await first.client.post("/v1/workflow/sessions/run/cancel")
+    assert cancelled.json()["calls"] == 5
+    for call_id in accepted:
+        reply = await second.client.get(f"/v1/chat/completions/{call_id}")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (409, "session_cancelled")
+    await first.until(lambda: first.gateway.deferred.running == second.gateway.deferred.running == 0)
+    for call_id in accepted:
+        assert (await first.client.get(f"/v1/chat/completions/{call_id}")).status_code == 409
+
+
+async def test_a_retry_that_waits_for_a_cancelled_call_of_the_other_replica_ends_too(
+    make_rig, redis_url: str
+) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    headers = hints("run") | STALL | {"idempotency-key": "k"}
+    running = asyncio.create_task(first.chat("once", headers=headers))
+    await first.until(lambda: first.in_flight() == 1)
+    waiting = asyncio.create_task(second.chat("once", headers=headers))
+    await second.until(lambda: second.gateway.retries._waiting)
+    await second.client.post("/v1/workflow/sessions/run/cancel")
+    assert [(await call).status_code for call in (running, waiting)] == [409, 409]
+    assert sum(request.path == "/v1/chat/completions" for request in first.workers[0].received) == 1
 
 
 async def test_a_session_ended_through_one_is_ended_for_both(make_rig, redis_url: str) -> None:
