@@ -103,6 +103,41 @@ async def test_after_orders_without_data(program: Program) -> None:
     assert program.prompts()[-1] == "second"
 
 
+async def test_after_waits_for_the_end_of_a_step_however_it_ends(program: Program) -> None:
+    follower = program.begin("second", after="plan")
+    await program.until_parked()
+    failed = await program.call("first", step="plan", body={"model": "nobody serves it"})
+
+    assert failed.status_code == 404
+    assert said(await follower) == "second"
+
+
+async def test_after_a_variable_that_fails_fails_with_it(program: Program) -> None:
+    follower = program.begin("second", after="plan")
+    await program.until_parked()
+    failed = await program.call("first", outputs="plan", body={"model": "nobody serves it"})
+
+    assert (failed.status_code, (await follower).status_code) == (404, 424)
+
+
+async def test_a_call_waits_no_longer_than_its_client_reads(program: Program) -> None:
+    headers = {"x-workflow-session": "run-1", "x-workflow-inputs": "a", "x-stainless-read-timeout": "0.2"}
+    late = await program.rig.chat("{{a}}", headers=headers)
+
+    assert (late.status_code, fault(late)["code"]) == (424, "input_timeout")
+    assert "0.2 s" in fault(late)["message"]
+
+
+async def test_what_cannot_become_better_says_so_to_the_sdk(program: Program) -> None:
+    await program.call("one", outputs="plan")
+    taken = await program.call("two", outputs="plan")
+    await program.call("no digits", outputs='id;regex="[0-9]+"')
+    dependent = await program.call("{{id}}", inputs="id")
+
+    assert (taken.status_code, dependent.status_code) == (409, 424)
+    assert taken.headers["x-should-retry"] == dependent.headers["x-should-retry"] == "false"
+
+
 async def test_a_variable_has_one_value_and_who_comes_late_is_told_of_it(program: Program) -> None:
     first = await program.call("one", outputs="plan", step="planner")
     second = await program.call("two", outputs="plan")

@@ -13,9 +13,10 @@ import pytest
 from xxhash import xxh3_128_hexdigest
 
 from engines.simulated import Behaviour
-from gateway import app, shares
+from gateway import app, parking, shares
 from gateway.cancellations import Cancellations
 from gateway.store import retries as retry_store
+from gateway.store.keys import variable_keys
 from gateway.store.leases import Leases
 from gateway.store.retries import Claim, RetryName
 from gateway.store.server import PrivateServer
@@ -97,6 +98,24 @@ async def test_order_holds_across_both(make_rig, redis_url: str) -> None:
     assert not waiting.done()
     await first.chat("review", headers=hints("run", step="review"))
     assert (await waiting).status_code == 200
+
+
+async def test_the_end_of_a_step_wakes_the_other_replica(
+    make_rig, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would look again after a minute."""
+    monkeypatch.setattr(parking, "LOOK_AGAIN_S", 60.0)
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    waiting = asyncio.create_task(second.chat("write", headers=hints("run", after="plan")))
+    await second.until(lambda: hears(second, "run"))
+    await first.chat("plan", headers=hints("run", step="plan"))
+    assert (await waiting).status_code == 200
+
+
+def hears(rig: Any, session: str) -> bool:
+    """Whether changes of a session reach a replica."""
+    watch = rig.gateway.wakeups._watches.get(variable_keys("default", session).channel)
+    return watch is not None and watch.heard.is_set()
 
 
 async def test_a_value_reaches_a_consumer_that_waits_on_the_other_replica(make_rig, redis_url: str) -> None:

@@ -3,6 +3,7 @@
 -- KEYS meta, nodes, order, open, done, and place if the caller wants to know it
 -- ARGV schema, ttl_s, node_limit, open_call_s, placement_ttl_s, name, touched_at,
 --      then for each call: id, arrived_at, 1 if ended, names (step and variables, by line), stored record
+-- Publishes the names of calls that ended on the session's channel: other replicas may wait for them.
 -- Returns how many of the oldest calls were dropped; with place, the worker that holds the session's context.
 local meta, nodes, order, open, done, place = unpack(KEYS)
 local ttl_s, limit, open_call_s = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -51,6 +52,8 @@ local function close(names, suffix)
   redis.call(unpack(args))
 end
 
+local finished = {}
+
 -- Returns whether the call is new.
 local function write_ended(id, arrived_at, names, record)
   local is_new = redis.call('HSET', nodes, id, record) == 1
@@ -59,6 +62,7 @@ local function write_ended(id, arrived_at, names, record)
       close(names, '\n' .. id)
     end
     by_score(done, arrived_at, names, '')
+    finished[#finished + 1] = names
   end
   return is_new
 end
@@ -130,6 +134,9 @@ else
   for key in pairs(written) do
     redis.call('EXPIRE', key, ttl_s)
   end
+end
+if #finished > 0 then
+  redis.call('PUBLISH', string.sub(meta, 1, -5) .. 'changed', table.concat(finished, '\n'))
 end
 if place then
   return holder
