@@ -1,4 +1,4 @@
-"""The map-reduce of `map_reduce.py` with the `Workflow` helper: a wrong hint is an error here, not a note later.
+"""The map-reduce of `map_reduce.py` with the `Workflow` helper, sent whole: no summary comes back to be sent again.
 
 Against a running gateway:  python -m examples.map_reduce_workflow [BASE_URL]
 """
@@ -12,33 +12,33 @@ import sys
 from openai import AsyncOpenAI
 
 from examples.map_reduce import NOTES, SYSTEM
-from loomgate import Workflow
+from loomgate import AsyncCall, Workflow
 
 
 async def run(base_url: str, model: str | None = None, nonce: str = "") -> tuple[str, str]:
     """Summarise every note, then all summaries. Returns the session and the last answer."""
     client = AsyncOpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
-    async with client, Workflow(client, name="map-reduce") as workflow:
-        model = model or (await client.models.list()).data[0].id
+    async with client, Workflow(client, name="map-reduce", model=model or await _first_model(client)) as workflow:
 
-        async def ask(step: str, prompt: str, final: bool = False) -> str:
-            reply = await workflow.call(
+        def ask(step: str, prompt: str, final: bool = False) -> AsyncCall:
+            return workflow.call(
                 step,
-                model=model,
                 messages=[{"role": "system", "content": nonce + SYSTEM}, {"role": "user", "content": prompt}],
                 max_tokens=48,
                 temperature=0,
                 expected_tokens=40,
                 final=final,
             )
-            return reply.choices[0].message.content or ""
 
-        summaries = await asyncio.gather(
-            *(ask(f"map.{day}", f"Summarise this note: {note}") for day, note in enumerate(NOTES))
-        )
-        text = "\n\n".join(summaries)
-        answer = await ask("reduce", f"Summaries of four days:\n\n{text}\n\nHow was the week?", final=True)
+        summaries = [ask(f"map.{day}", f"Summarise this note: {note}") for day, note in enumerate(NOTES)]
+        text = "\n\n".join(map(str, summaries))  # placeholders: the gateway puts the summaries in
+        reduce = ask("reduce", f"Summaries of four days:\n\n{text}\n\nHow was the week?", final=True)
+        answer = await reduce.text()
     return workflow.session, answer
+
+
+async def _first_model(client: AsyncOpenAI) -> str:
+    return (await client.models.list()).data[0].id
 
 
 if __name__ == "__main__":

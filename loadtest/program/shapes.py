@@ -1,7 +1,7 @@
 """The four programs, as graphs. A seed decides their texts, never their shape or their lengths. Pure.
 
 Shapes after Parrot (chain, map-reduce, MetaGPT's coders and reviewers) and Teola (advanced RAG); lengths are scaled
-to a small model on two CPU cores: prompts of about 150 to 350 tokens, replies of exactly 16 or 24.
+to a small model on two CPU cores: prompts of about 130 to 350 tokens, replies of exactly 16 or 24.
 """
 
 from __future__ import annotations

@@ -28,14 +28,25 @@ async def _in_rotation(gateway: Gateway) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("program", [map_reduce, map_reduce_workflow])
-async def test_map_reduce_is_one_session_whose_reduce_is_fed_by_its_maps(running, program):
+async def test_map_reduce_is_one_session_whose_reduce_is_fed_by_its_maps(running):
     await _in_rotation(running)
-    session, answer = await program.run(running.base_url, nonce=demo.nonce())
+    session, answer = await map_reduce.run(running.base_url, nonce=demo.nonce())
     shown = await running.session(session)
     assert answer
     assert (shown["name"], shown["state"]) == ("map-reduce", "ended")
     assert _fed_by(shown, "reduce") == {f"map.{day}" for day in range(len(map_reduce.NOTES))}
+
+
+async def test_map_reduce_sent_whole_is_one_session_and_its_summaries_are_in_the_last_prompt(running):
+    await _in_rotation(running)
+    session, answer = await map_reduce_workflow.run(running.base_url, nonce=demo.nonce())
+    shown = await running.session(session)
+    assert answer
+    assert (shown["name"], shown["state"]) == ("map-reduce", "ended")
+    tokens = {node["step"]: node["tokens"] for node in shown["nodes"]}
+    maps = [tokens[f"map.{day}"] for day in range(len(map_reduce.NOTES))]
+    assert all(each["completion"] for each in maps)
+    assert tokens["reduce"]["prompt"] > sum(each["completion"] for each in maps)
 
 
 @pytest.mark.parametrize("program", [chat_agent, chat_agent_workflow])

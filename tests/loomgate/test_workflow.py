@@ -1,4 +1,4 @@
-"""`Workflow` over the unmodified `openai` package, with its HTTP transport replaced."""
+"""What `Workflow` says and to whom, over the unmodified `openai` package with its HTTP transport replaced."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from hints.model import Hint, Output
 from hints.parse import parse
 from loomgate import Workflow
+from loomgate.base import says_durable
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 REPLY = {
@@ -41,6 +42,10 @@ class Recorder:
         return parsed.hint
 
 
+def _hint(request: httpx.Request) -> Hint:
+    return parse([(name.lower(), value) for name, value in request.headers.raw]).hint
+
+
 @pytest.fixture
 def recorder() -> Recorder:
     return Recorder()
@@ -66,7 +71,7 @@ def test_a_call_carries_its_hints_and_returns_the_sdks_object(client: openai.Ope
         expected_tokens=50,
         temperature=0,
         extra_headers={"x-mine": "1"},
-    )
+    ).result()
     assert isinstance(reply, openai.types.chat.ChatCompletion)
     hint = recorder.hint
     assert (hint.session, hint.name, hint.step) == (run.session, "map-reduce", "reduce")
@@ -95,14 +100,15 @@ def test_runs_have_sessions_of_their_own(client: openai.OpenAI) -> None:
 
 def test_nothing_is_called_after_the_final_call(client: openai.OpenAI) -> None:
     run = Workflow(client)
-    run.call("last", messages=MESSAGES, model="m", final=True)
+    run.call("last", messages=MESSAGES, model="m", final=True).result()
     with pytest.raises(RuntimeError, match="is over"):
         run.call("more", messages=MESSAGES, model="m")
 
 
-def test_nothing_is_called_after_the_block(client: openai.OpenAI) -> None:
+def test_nothing_is_called_after_the_block(client: openai.OpenAI, recorder: Recorder) -> None:
     with Workflow(client) as run:
         run.call("one", messages=MESSAGES, model="m")
+    assert len(recorder.requests) == 1
     with pytest.raises(RuntimeError, match="is over"):
         run.call("more", messages=MESSAGES, model="m")
 
@@ -110,6 +116,8 @@ def test_nothing_is_called_after_the_block(client: openai.OpenAI) -> None:
 def test_a_bad_hint_is_refused_before_anything_is_sent(client: openai.OpenAI, recorder: Recorder) -> None:
     with pytest.raises(ValueError, match="outputs"):
         Workflow(client).call("one", messages=MESSAGES, model="m", outputs=["my plan"])
+    with pytest.raises(ValueError, match="no model"):
+        Workflow(client).call("one", messages=MESSAGES)
     with pytest.raises(ValueError, match="session"):
         Workflow(client, session="a\nb")
     assert recorder.requests == []
@@ -125,6 +133,76 @@ def test_headers_for_calls_made_without_the_helper(client: openai.OpenAI) -> Non
     }
 
 
+def test_a_call_produces_a_variable_only_if_it_is_read_or_names_one(
+    client: openai.OpenAI, recorder: Recorder
+) -> None:
+    with Workflow(client, model="m", deferred=False) as run:
+        draft = run.call("draft", messages=MESSAGES)
+        for _ in range(2):
+            draft = run.call("draft", messages=[{"role": "user", "content": f"Better: {draft} {{{{other}}}}"}])
+    hints = {parsed.inputs: parsed.outputs for parsed in map(_hint, recorder.requests)}
+    assert hints == {
+        (): (Output("draft.1"),),
+        ("draft.1",): (Output("draft.2"),),
+        ("draft.2",): (),
+    }
+    assert {_hint(request).step for request in recorder.requests} == {"draft"}
+
+
+def test_what_other_calls_read_is_deferred_where_it_may_be(client: openai.OpenAI, recorder: Recorder) -> None:
+    with Workflow(client, model="m", deferred=True) as run:
+        plan = run.call("plan", messages=MESSAGES, outputs="plan, title;lines")
+        shown = run.call("show", messages=MESSAGES, outputs="shown", stream=True)
+        run.call(
+            "end",
+            messages=[{"role": "user", "content": [{"type": "text", "text": f"{plan['title']}"}]}],
+            after=[shown],
+        )
+    modes = {hint.step: (hint.mode, hint.inputs, hint.after) for hint in map(_hint, recorder.requests)}
+    assert modes == {
+        "plan": ("deferred", (), ()),
+        "show": ("wait", (), ()),
+        "end": ("wait", ("title",), ("shown",)),
+    }
+
+
+def test_a_variable_of_several_must_be_named(client: openai.OpenAI) -> None:
+    run = Workflow(client, model="m")
+    plan = run.call("plan", messages=MESSAGES, outputs=["plan", Output("files", (("json", "$"), ("each", True)))])
+    with pytest.raises(ValueError, match=r"plan produces plan, files: take one"):
+        str(plan)
+    assert (str(plan["files"]), str(plan["files.3"])) == ("{{files}}", "{{files.3}}")
+    with pytest.raises(KeyError, match="not titles"):
+        plan["titles"]
+
+
+def test_reading_a_call_that_was_sent_without_an_output_is_an_error(client: openai.OpenAI) -> None:
+    run = Workflow(client, model="m")
+    draft = run.call("draft", messages=MESSAGES)
+    assert draft.text() == "hello"
+    with pytest.raises(ValueError, match=r"say outputs='draft.1' where it is called, or use its text"):
+        run.call("next", messages=[{"role": "user", "content": str(draft)}])
+
+
+def test_each_call_has_a_key_of_its_own_for_its_retries(recorder: Recorder) -> None:
+    def broken_once(request: httpx.Request) -> httpx.Response:
+        reply = recorder(request)
+        return httpx.Response(503, headers={"retry-after-ms": "1"}) if len(recorder.requests) == 1 else reply
+
+    http = httpx.Client(transport=httpx.MockTransport(broken_once))
+    with openai.OpenAI(api_key="k", base_url="http://gateway/v1", http_client=http) as client:
+        run = Workflow(client, model="m")
+        assert run.call("one", messages=MESSAGES).text() == "hello"
+        run.call("two", messages=MESSAGES).result()
+    first, again, other = (request.headers["idempotency-key"] for request in recorder.requests)
+    assert first == again != other
+
+
+@pytest.mark.parametrize("page", ["", "[]", "{}", '{"store": null}', '{"store": {"durable": "yes"}}', "<html>"])
+def test_a_page_that_does_not_say_durable_is_not(page: str) -> None:
+    assert not says_durable(page)
+
+
 def test_importing_it_imports_no_client() -> None:
-    code = "import sys, loomgate; sys.exit(bool({'openai', 'httpx', 'asyncio'} & set(sys.modules)))"
+    code = "import sys, loomgate; sys.exit(bool({'openai', 'httpx'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

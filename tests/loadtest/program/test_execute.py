@@ -22,7 +22,8 @@ NONCE = "0" * NONCE_DIGITS
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    async with run_rig([Behaviour(output_tokens=64), Behaviour(output_tokens=64)]) as rig:
+    workers = [Behaviour(output_tokens=64), Behaviour(output_tokens=64)]
+    async with run_rig(workers, store__deadline_ms=10_000) as rig:
         yield rig
         await rig.until_idle()
 
