@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from gateway.ahead import Ahead
 from gateway.call import Call, Listener
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
@@ -166,6 +168,7 @@ class Dataflow:
             if plan.template.used:
                 plan.values = {name: found[name] for name in plan.template.used}
                 texts = {name: found[name].text for name in plan.template.used}
+                call.ready = replace(call.ready, siblings=found.siblings)
                 self._reestimate(call, plan.template.render(texts))
 
     def tee(self, call: Call) -> Tee | None:

@@ -66,6 +66,8 @@ class ReadyCall(Struct, frozen=True):
     reserved: bool = False
     """Whether it was accepted before (it was parked, or is deferred) or others wait for what it produces: then it
     is queued even where its tenant's queue is full."""
+    siblings: int = 1
+    """Calls that waited for one of its inputs here, it among them: they share what that is part of."""
 
 
 class Usage(Struct, frozen=True):

@@ -67,6 +67,13 @@ Told = Callable[[Mapping[str, StoredValue]], None]
 """Hears of the values that are there while others are missing; must not raise."""
 
 
+class Inputs(dict[str, StoredValue]):
+    """The values a call waited for."""
+
+    siblings: int = 1
+    """How many calls of this replica waited for the same one, at most, this call among them."""
+
+
 class _Waiter:
     """One call: what it still misses, and what it got."""
 
@@ -75,15 +82,16 @@ class _Waiter:
     def __init__(self, wanted: Sequence[str], after: Sequence[str], told: Told | None) -> None:
         self.wanted = frozenset(wanted)
         self.missing = {*wanted, *after}
-        self.values: dict[str, StoredValue] = {}
+        self.values = Inputs()
         self.told = told
-        self.done: asyncio.Future[dict[str, StoredValue]] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[Inputs] = asyncio.get_running_loop().create_future()
 
-    def got(self, name: str, value: StoredValue | None) -> None:
-        """This one is there."""
+    def got(self, name: str, value: StoredValue | None, siblings: int = 1) -> None:
+        """This one is there, for so many calls."""
         self.missing.discard(name)
         if value is not None and name in self.wanted:
             self.values[name] = value
+            self.values.siblings = max(self.values.siblings, siblings)
         if self.done.done():
             return
         if not self.missing:
@@ -128,8 +136,9 @@ class _Watch:
         self.steps.subtract(after)
 
     async def settle(self, name: str, value: StoredValue | None) -> None:
-        for number, waiter in enumerate(self.waiters.pop(name, ()), start=1):
-            waiter.got(name, value)
+        waiters = self.waiters.pop(name, ())
+        for number, waiter in enumerate(waiters, start=1):
+            waiter.got(name, value, len(waiters))
             if number % WAKE_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -189,7 +198,7 @@ class Parking:
         within_s: float,
         told: Told | None = None,
         reserved: bool = False,
-    ) -> Mapping[str, StoredValue]:
+    ) -> Inputs:
         """The values of `names`, once all have one and each of `after` has ended or has a value.
 
         `reserved` is for calls that a full lot must not turn away: others wait for them, or they were accepted.

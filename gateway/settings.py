@@ -182,7 +182,7 @@ class Schedule(Section):
 
     order: Name = "program_graph"
     group: Name = "prefix"
-    place: Name = "program_aware"
+    place: Name = "sibling_aware"
     admit: Name = "tokens"
     max_calls_per_worker: Count = 128
     """In flight per worker, over all replicas."""

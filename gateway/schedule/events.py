@@ -162,7 +162,7 @@ class Dispatch(Struct, frozen=True):
     attempt: int
     """1 for the first try."""
     why: str
-    """`session`, `prefix`, `load`, `round_robin`, `only`: what decided the placement."""
+    """`session`, `prefix`, `siblings`, `load`, `round_robin`, `only`: what decided the placement."""
     priority: int
     """The engine's `priority` (lower first): the call's virtual deadline in ms, comparable across replicas is
     not promised, order within one worker is."""

@@ -8,7 +8,7 @@ from typing import Final
 POLICIES: Final[dict[str, frozenset[str]]] = {
     "order": frozenset({"fcfs", "program_graph", "program_service"}),
     "group": frozenset({"none", "prefix"}),
-    "place": frozenset({"least_load", "program_aware", "round_robin"}),
+    "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
     "admit": frozenset({"calls", "tokens"}),
 }
 """The names each kind of policy goes by; their constructors are in `policies/<kind>`."""
@@ -23,7 +23,7 @@ class SchedulerSettings:
 
     order: str = "program_graph"
     group: str = "prefix"
-    place: str = "program_aware"
+    place: str = "sibling_aware"
     admit: str = "tokens"
     seed: int = 0
 

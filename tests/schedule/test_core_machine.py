@@ -82,7 +82,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @initialize(
         order=st.sampled_from(sorted(POLICIES["order"])),
         group=st.sampled_from(["none", "prefix"]),
-        place=st.sampled_from(["program_aware", "least_load", "round_robin"]),
+        place=st.sampled_from(["sibling_aware", "program_aware", "least_load", "round_robin"]),
         admit=st.sampled_from(sorted(POLICIES["admit"])),
         seed=st.integers(0, 3),
     )
@@ -155,7 +155,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert effect.worker not in self.fills, "at most one fill a worker"
         assert effect.worker in self.fillers
         assert self.parked[effect.call_id].model in self.up[effect.worker]
-        assert self.settings.place == "program_aware", "calls would not follow it"
+        assert self.settings.place in ("program_aware", "sibling_aware"), "calls would not follow it"
         (worker,) = (w for w in self.core.snapshot(self.now_s).workers if w.name == effect.worker)
         assert (worker.calls, worker.external_calls, worker.queued) == (0, 0, 0), "only where nothing else is"
         self.fills[effect.worker] = effect.call_id
@@ -196,6 +196,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             objective=objective,
             deadline_s=None if slack_s is None else self.now_s + slack_s,
             priority=priority,
+            siblings=1 + family,
         )
 
     @rule(specs=st.lists(call_specs, min_size=1, max_size=6))

@@ -12,6 +12,7 @@ from gateway.schedule.policies.place.choice import Choice
 from gateway.schedule.policies.place.least_load import LeastLoad
 from gateway.schedule.policies.place.program_aware import ProgramAware
 from gateway.schedule.policies.place.round_robin import RoundRobin
+from gateway.schedule.policies.place.sibling_aware import SiblingAware
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -42,4 +43,5 @@ PLACES: Final[dict[str, Callable[[SchedulerSettings, AdmitPolicy, Random], Place
     "least_load": LeastLoad,
     "program_aware": ProgramAware,
     "round_robin": RoundRobin,
+    "sibling_aware": SiblingAware,
 }

@@ -15,7 +15,7 @@ class Choice(Frozen):
 
     worker: WorkerState
     why: str
-    """`session`, `prefix`, `load`, `round_robin` or `only`, as in `Dispatch.why`."""
+    """`session`, `prefix`, `siblings`, `load`, `round_robin` or `only`, as in `Dispatch.why`."""
     has_room: bool
     """Whether the call may start there now."""
     waits_here: bool

@@ -1,0 +1,56 @@
+"""Siblings, the calls that consume one generated value, share what it is part of: together, until spreading pays.
+
+Preble (Srivatsa et al., 2024, E2): a prefix is computed again elsewhere only where that saves more than it costs.
+A call's own prediction counts the recomputation once; here it counts twice, since it is also time taken from all
+who come after on that worker. Whatever is in flight counts as cached, so that siblings which become ready in one
+instant are placed one after the other, each knowing of those before. Any other call goes as `program_aware` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf as INFINITY
+
+from gateway.nouns import ReadyCall
+from gateway.schedule.policies.place.choice import Choice, has_room
+from gateway.schedule.policies.place.program_aware import ProgramAware
+from gateway.schedule.pool import Pool
+from gateway.schedule.worker import WorkerState
+
+
+class SiblingAware(ProgramAware):
+    """Least predicted completion plus the prefill it takes; their program's own worker has no claim on siblings."""
+
+    __slots__ = ()
+
+    def choose(
+        self,
+        call: ReadyCall,
+        pool: Pool,
+        workers: Sequence[WorkerState],
+        cached: Mapping[str, int],
+        home: WorkerState | None,
+    ) -> Choice:
+        """For siblings the least cost, else as `ProgramAware`."""
+        if call.siblings > 1 and len(workers) > 1:
+            return self._cheapest(call, workers, cached)
+        return super().choose(call, pool, workers, cached, home)
+
+    def _cheapest(self, call: ReadyCall, workers: Sequence[WorkerState], cached: Mapping[str, int]) -> Choice:
+        best, best_s, best_ends_s, ties = workers[0], INFINITY, INFINITY, 1
+        soonest_s = INFINITY
+        for worker in workers:
+            held = cached.get(worker.name, 0)
+            ends_s = self._completion_s(call, held, worker, True)
+            cost_s = ends_s + max(1, call.prompt_tokens - held) * worker.rates.prefill_s
+            if cost_s < best_s * self._tie:
+                soonest_s = min(soonest_s, best_ends_s)
+                best, best_s, best_ends_s, ties = worker, cost_s, ends_s, 1
+                continue
+            soonest_s = min(soonest_s, ends_s)
+            if cost_s * self._tie <= best_s:
+                ties += 1
+                if self._rng.random() * ties < 1:
+                    best, best_s, best_ends_s = worker, cost_s, ends_s
+        free = has_room(self._admit, best, call, cached)
+        return Choice(best, "siblings", free, True, min(soonest_s, self._max_patience_s))
