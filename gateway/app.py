@@ -232,7 +232,7 @@ class Gateway:
         )
         self.access = access = VariableAccess(self.variables, self.parking, self.cancellations)
         variables = variable_routes(access, VariableStream(access, self.live), settings.limits.value_bytes)
-        replies = deferred_routes(store)
+        replies = deferred_routes(store, access)
         self.front = Front(
             authenticate=Keys(settings.keys).authenticate,
             intake=self.intake,

@@ -18,6 +18,7 @@ from engines.base import RawHeaders, WorkerInfo
 from gateway.bodies import Bodies, ClientLeft
 from gateway.call import Call
 from gateway.deferred import DeferredCalls
+from gateway.deferred_replies import RETRIEVED_AT, location, pending_body
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequest,
@@ -36,7 +37,7 @@ from gateway.wire.routes import ROUTES, Route
 from hints.model import NO_HINT, HintError, Mode
 
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
-_CONTROL_PATHS = (b"/v1/workflow/", b"/v1/chat/completions/")
+_CONTROL_PATHS = (b"/v1/workflow/", *(f"{route}/".encode() for route in RETRIEVED_AT))
 _DEFERRED = Mode.DEFERRED
 log = logging.getLogger(__name__)
 
@@ -118,14 +119,10 @@ class Front:
             await self._fail(route, call, error, send)
 
     async def _defer(self, call: Call, headers: RawHeaders, send: Send) -> None:
-        body = await self._deferred.accept(call, headers)
-        location = b"/v1/chat/completions/" + call.call_id.encode()
-        await _send_json(
-            send,
-            202,
-            body,
-            [(b"content-type", b"application/json"), (b"location", location), *workflow_headers(call)],
-        )
+        accepted = await self._deferred.accept(call, headers)
+        shown = [(b"content-type", b"application/json"), (b"location", location(accepted).encode())]
+        status = 200 if call.request.in_background else 202
+        await _send_json(send, status, pending_body(accepted, "queued"), [*shown, *workflow_headers(call)])
 
     def _admissible(self, route: Route, scope: Scope) -> RawHeaders:
         """The headers of a request that may be read on. Raises: MethodNotAllowed, ShuttingDown."""

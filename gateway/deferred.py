@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 
-import orjson
 from starlette.types import Message
 
 from engines.base import RawHeaders
@@ -22,7 +20,7 @@ from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailabl
 from gateway.gate import Gate
 from gateway.intake import Intake
 from gateway.states import Outcome
-from gateway.store.deferred import Deferred, DeferredCall, DeferredReply, tenant_of
+from gateway.store.deferred import Accepted, Deferred, DeferredCall, DeferredReply, tenant_of
 from gateway.wire.routes import ROUTES, Route
 
 HOLD_EVERY_S = 2.0
@@ -67,8 +65,8 @@ class DeferredCalls:
         """Deferred calls of this replica without an outcome."""
         return len(self._running)
 
-    async def accept(self, call: Call, headers: RawHeaders) -> bytes:
-        """Take a call over from its client; the body of the 202.
+    async def accept(self, call: Call, headers: RawHeaders) -> Accepted:
+        """Take a call over from its client.
 
         Raises: Unsupported (the store may lose it), QueueFull, ClientFault, StoreUnavailable.
         """
@@ -92,14 +90,14 @@ class DeferredCalls:
         )
         try:
             await self._gate.declare(call)
-            await self._store.accept(stored)
+            accepted = await self._store.accept(stored, call.ready.model)
         except LoomgateError as error:
             call.fault = error
             call.end(Outcome.REFUSED, error.status, asyncio.get_running_loop().time())
             self._ended(call)
             raise
         self._start(stored.name, call.tenant, call)
-        return pending_body(call.call_id, call.ready.model, call.arrived_at)
+        return accepted
 
     async def keep(self) -> None:
         """Renew leases and take over those that ran out, until cancelled."""
@@ -238,20 +236,6 @@ class _Collected:
             return
         self._pieces.append(message.get("body", b""))
         self.is_complete = not message.get("more_body")
-
-
-def pending_body(call_id: str, model: str, created_at: float) -> bytes:
-    """A deferred call without a reply, in the shape of one: a chat completion without choices."""
-    return orjson.dumps(
-        {
-            "id": call_id,
-            "object": "chat.completion",
-            "created": int(created_at or time.time()),
-            "model": model,
-            "choices": [],
-            "workflow": {"state": "deferred"},
-        }
-    )
 
 
 def _failed(message: str) -> DeferredReply:

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as change
 from typing import Any
 
 from msgspec.structs import replace
@@ -25,12 +26,13 @@ from gateway.graph.lineage import Lineage
 from gateway.nouns import NO_CHAIN, Chain, ReadyCall
 from gateway.wire.prompt import Prompt, read_prompt
 from gateway.wire.request import BodyLimits, parse_request
-from gateway.wire.routes import Route
-from hints.model import NO_HINT, Hint, Parsed
+from gateway.wire.routes import Route, Shape
+from hints.model import NO_HINT, Hint, Mode, Parsed
 from hints.parse import parse
 
 MIN_TOKENS_PER_BYTE = 0.01
 NOT_READ = Parsed(NO_HINT)
+_RESPONSES = Shape.RESPONSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,12 @@ class Intake:
         request = parse_request(route, raw, self.limits)
         reads, steers = self.mode.reads, self.mode.steers
         parsed = parse(headers, request.fields) if reads else NOT_READ
+        call_id = call_id or next(self._ids)
+        if route.shape is _RESPONSES and request.in_background:
+            parsed = _in_background(parsed, call_id)
         hint = parsed.hint
         steering = hint if steers else NO_HINT
         prompt = read_prompt(request)
-        call_id = call_id or next(self._ids)
         model = request.model or self._default_model()
         prompt_tokens = self._tokens.estimate(model, prompt.size)
         if route.generates:
@@ -165,6 +169,12 @@ class Intake:
     def _link(self, tenant: str, hint: Hint, chain: Chain, prompt: Prompt, now_s: float) -> Links:
         facts = PromptFacts.of(prompt.roles, prompt.texts, prompt.tool_results)
         return self._lineage.link(tenant, hint, chain, facts, now_s)
+
+
+def _in_background(parsed: Parsed, call_id: str) -> Parsed:
+    """A response in the background is a deferred call, of a session of its own unless it says which."""
+    hint = parsed.hint
+    return change(parsed, hint=change(hint, mode=Mode.DEFERRED, session=hint.session or call_id))
 
 
 def program_key(tenant: str, session: str) -> str:

@@ -49,6 +49,18 @@ class DeferredCall(msgspec.Struct, frozen=True, array_like=True):
         return "/".join(quote(part, safe="") for part in (self.tenant, self.session, self.call_id))
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """What is known of a deferred call without reading its body."""
+
+    call_id: str
+    session: str
+    target: str
+    """The route's path."""
+    model: str
+    at: float
+    """When it arrived, in Unix seconds."""
+
+
 def tenant_of(name: str) -> str:
     """Whose call that name among the leases is."""
     return unquote(name.partition("/")[0])
@@ -78,15 +90,17 @@ class Deferred:
         self._replica = replica
         self._ttl_s = (bounds or Bounds()).session_ttl_s
 
-    async def accept(self, call: DeferredCall) -> None:
+    async def accept(self, call: DeferredCall, model: str) -> Accepted:
         """Write a call down and lease it; from here on it survives this replica. May be repeated."""
+        accepted = Accepted(call.call_id, call.session, call.target, model, call.arrived_at)
         payload = msgspec.msgpack.encode(call)
         where = (call_key(call.tenant, call.call_id),)
         await asyncio.gather(
-            self._store.run(_LOCATE, where, (SCHEMA, self._ttl_s, call.session)),
+            self._store.run(_LOCATE, where, (SCHEMA, self._ttl_s, msgspec.json.encode(accepted))),
             self._store.run(_ACCEPT, self._keys(call), (SCHEMA, self._ttl_s, call.call_id, payload)),
         )
         await self.hold((call.name,), take=0)
+        return accepted
 
     async def begin(self, name: str) -> tuple[int, DeferredCall] | None:
         """The number of a new attempt, from 1, and the call; None if it has its outcome already."""
@@ -121,17 +135,17 @@ class Deferred:
         """Give leases up: their calls are over, or (`for_others`) another replica is to run them."""
         await self._store.run(_DROP, holder_keys(), (SCHEMA, self._replica, int(for_others), *names))
 
-    async def read(self, tenant: str, call_id: str) -> tuple[str, DeferredReply | None] | None:
-        """A deferred call's session and outcome, None while it has none; None if there is no such call."""
-        session = await self._store.run(_LOCATE, (call_key(tenant, call_id),), (SCHEMA,))
-        if session is None:
+    async def read(self, tenant: str, call_id: str) -> tuple[Accepted, DeferredReply | None] | None:
+        """A deferred call and its outcome, None while it has none; None if there is no such call."""
+        located = await self._store.run(_LOCATE, (call_key(tenant, call_id),), (SCHEMA,))
+        if located is None:
             return None
-        text = cast(bytes, session).decode()
-        found = await self._store.run(_READ, deferred_keys(tenant, text), (SCHEMA, call_id))
+        accepted = msgspec.json.decode(cast(bytes, located), type=Accepted)
+        found = await self._store.run(_READ, deferred_keys(tenant, accepted.session), (SCHEMA, call_id))
         if found is None:
             return None
         rows = cast("list[bytes]", found)
-        return text, msgspec.msgpack.decode(rows[1], type=DeferredReply) if len(rows) > 1 else None
+        return accepted, msgspec.msgpack.decode(rows[1], type=DeferredReply) if len(rows) > 1 else None
 
     def _keys(self, call: DeferredCall) -> tuple[str, str]:
         return deferred_keys(call.tenant, call.session)

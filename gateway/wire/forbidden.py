@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.errors import ForbiddenField, Unsupported
+from gateway.errors import BadRequest, ForbiddenField, Unsupported
 
 REFUSED = {
     "kv_transfer_params": "it moves KV cache between workers and is the gateway's business",
@@ -83,12 +83,14 @@ def _is_remote(part: dict[str, Any]) -> bool:
 
 
 def refuse_stateful(fields: dict[str, Any]) -> None:
-    """Refuse what needs stored responses. Raises: Unsupported."""
+    """Refuse what needs stored responses. Raises: Unsupported, BadRequest."""
     for key in ("previous_response_id", "conversation"):
         if fields.get(key) is not None:
             raise Unsupported(
                 f"`{key}` needs stored responses, which this gateway does not keep: send the whole input instead.",
                 param=key,
             )
-    if fields.get("background") is True:
-        raise Unsupported("`background` is not supported: leave it out and wait for the reply.", param="background")
+    if fields.get("background") is True and fields.get("store") is False:
+        raise BadRequest(
+            "A response in the background is stored: leave `store` out, or `background`.", param="store"
+        )

@@ -21,7 +21,7 @@ from gateway.wire.routes import Route, Shape
 
 OURS = frozenset({"priority", "session_id", "cache_salt", "request_id", "workflow"})
 """Keys the gateway sets or consumes; a client's own values never reach a worker."""
-DROPPED = OURS | {"vllm_xargs"}
+DROPPED = OURS | {"vllm_xargs", "background"}
 _INTEGER_OF_19_DIGITS = re.compile(rb"[0-9]{19}")
 _I64, _U64 = -(2**63), 2**64
 _MODEL_CHARS = 512
@@ -57,6 +57,11 @@ class Request(Frozen):
         """Whether the client itself asked for the usage event of a stream."""
         options = self.fields.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def in_background(self) -> bool:
+        """Whether a response is asked for in the background."""
+        return self.route.shape is Shape.RESPONSES and self.fields.get("background") is True
 
 
 def parse_request(route: Route, raw: bytes, limits: BodyLimits) -> Request:
