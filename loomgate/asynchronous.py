@@ -67,8 +67,8 @@ class AsyncWorkflow(base.Flow):
     ) -> None:
         super().__init__(name, session, model, deferred, client)
         self._client = client
-        self._calls: dict[str, AsyncCall] = {}
-        """By their keys."""
+        self._calls: dict[int, AsyncCall] = {}
+        """By their number among the workflow's calls."""
         self._asking: asyncio.Task[bool] | None = None
 
     def call(
@@ -108,7 +108,7 @@ class AsyncWorkflow(base.Flow):
             openai_kwargs=openai_kwargs,
         )
         call = AsyncCall(self, declared)
-        self._calls[declared.key] = call
+        self._calls[declared.number] = call
         return call
 
     async def put(self, name: str, value: object) -> Variable:
@@ -150,7 +150,7 @@ class AsyncWorkflow(base.Flow):
 
     async def _failure_of(self, name: str) -> Exception | None:
         producer = self._declarations.producer(name)
-        call = None if producer is None else self._calls.get(producer.key)
+        call = None if producer is None else self._calls.get(producer.number)
         if call is None:
             return None
         try:

@@ -7,10 +7,9 @@ are read by others: those produce a variable, and of the rest only those that na
 from __future__ import annotations
 
 import re
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hints import syntax
@@ -48,6 +47,8 @@ Produced = str | Output | Iterable[str | Output]
 class Declared:
     """One call: its hints, its body, and whether it has been sent."""
 
+    number: int
+    """Of the workflow's calls."""
     step: str
     body: Mapping[str, Any]
     hints: Mapping[str, Any]
@@ -55,8 +56,6 @@ class Declared:
     outputs: tuple[Output, ...]
     default: str
     """The variable it produces when it is read and names none itself."""
-    key: str = field(default_factory=lambda: secrets.token_hex(12))
-    """The same in every retry of the SDK."""
     is_read: bool = False
     """Another call waits for it."""
     is_sent: bool = False
@@ -80,7 +79,6 @@ class Declared:
             step=self.step,
             inputs=self.inputs,
             outputs=self.outputs,
-            idempotency_key=self.key,
             **{**self.hints, **({"mode": Mode.DEFERRED} if self.is_deferred else {})},
         )
 
@@ -127,7 +125,9 @@ class Declarations:
                 producer.read()
         self._uses[step] += 1
         default = f"{step}.{self._uses[step]}"
-        declared = Declared(step, body, {**hints, "after": earlier}, names, _outputs(outputs), default)
+        declared = Declared(
+            self._uses.total(), step, body, {**hints, "after": earlier}, names, _outputs(outputs), default
+        )
         self._producers |= dict.fromkeys(declared.names, declared)
         return declared
 

@@ -64,8 +64,9 @@ class SyncWorkflow(base.Flow):
     ) -> None:
         super().__init__(name, session, model, deferred, client)
         self._client = client
-        self._calls: dict[str, SyncCall] = {}
-        """By their keys."""
+        self._calls: dict[int, SyncCall] = {}
+        """By their number among the workflow's calls."""
+        self._sending = threading.Lock()
 
     def call(
         self,
@@ -104,7 +105,7 @@ class SyncWorkflow(base.Flow):
             openai_kwargs=openai_kwargs,
         )
         call = SyncCall(self, declared)
-        self._calls[declared.key] = call
+        self._calls[declared.number] = call
         return call
 
     def put(self, name: str, value: object) -> Variable:
@@ -121,13 +122,13 @@ class SyncWorkflow(base.Flow):
 
     def send(self) -> None:
         """Send every call declared so far that has not been sent, all at once, each in a thread of its own."""
-        unsent = [call for call in self._calls.values() if not call.declared.is_sent]
-        is_durable = any(call.declared.may_defer for call in unsent) and self._is_durable()
-        for call in unsent:
-            request = self._request(call.declared, is_durable=is_durable)
-            thread = threading.Thread(target=self._perform, args=(call, request), daemon=True)
-            thread.name = f"call {call.declared.default}"
-            thread.start()
+        with self._sending:
+            unsent = [call for call in list(self._calls.values()) if not call.declared.is_sent]
+            is_durable = any(call.declared.may_defer for call in unsent) and self._is_durable()
+            for call in unsent:
+                request = self._request(call.declared, is_durable=is_durable)
+                name = f"call {call.declared.default}"
+                threading.Thread(target=self._perform, args=(call, request), name=name, daemon=True).start()
 
     def fetch(self, declared: Declared, call_id: str) -> Any:
         """The reply of a deferred call. Raises: what the SDK raises, for its outcome too."""
@@ -152,7 +153,7 @@ class SyncWorkflow(base.Flow):
 
     def _failure_of(self, name: str) -> Exception | None:
         producer = self._declarations.producer(name)
-        call = None if producer is None else self._calls.get(producer.key)
+        call = None if producer is None else self._calls.get(producer.number)
         if call is None:
             return None
         try:

@@ -184,20 +184,6 @@ def test_reading_a_call_that_was_sent_without_an_output_is_an_error(client: open
         run.call("next", messages=[{"role": "user", "content": str(draft)}])
 
 
-def test_each_call_has_a_key_of_its_own_for_its_retries(recorder: Recorder) -> None:
-    def broken_once(request: httpx.Request) -> httpx.Response:
-        reply = recorder(request)
-        return httpx.Response(503, headers={"retry-after-ms": "1"}) if len(recorder.requests) == 1 else reply
-
-    http = httpx.Client(transport=httpx.MockTransport(broken_once))
-    with openai.OpenAI(api_key="k", base_url="http://gateway/v1", http_client=http) as client:
-        run = Workflow(client, model="m")
-        assert run.call("one", messages=MESSAGES).text() == "hello"
-        run.call("two", messages=MESSAGES).result()
-    first, again, other = (request.headers["idempotency-key"] for request in recorder.requests)
-    assert first == again != other
-
-
 @pytest.mark.parametrize("page", ["", "[]", "{}", '{"store": null}', '{"store": {"durable": "yes"}}', "<html>"])
 def test_a_page_that_does_not_say_durable_is_not(page: str) -> None:
     assert not says_durable(page)
