@@ -262,6 +262,7 @@ class Gateway:
         self.settings = settings
         self._salts = Salts(settings.keys, settings.server.trust_groups, settings.request.cache_salt == "tenant")
         self.front.authenticate = Keys(settings.keys).authenticate
+        self.front.comment_every_s = settings.timeouts.comment_every_s
         self.front.bodies.limit_bytes = settings.limits.body_bytes
         self.front.bodies.budget_bytes = settings.limits.held_bytes
         self.intake.mode = MODES[settings.hints.mode]

@@ -33,6 +33,7 @@ from gateway.errors import (
 from gateway.intake import Intake
 from gateway.relay import broken_event, workflow_headers
 from gateway.retries import Retries, retry_name
+from gateway.stream_comments import Comments
 from gateway.wire.routes import ROUTES, Route
 from hints.model import NO_HINT, HintError, Mode
 
@@ -67,6 +68,8 @@ class Front:
         self.authenticate = authenticate
         self.intake = intake
         self.draining = False
+        self.comment_every_s: float | None = None
+        """Streams that have not begun say something this often; None if they are silent."""
         self.bodies = Bodies()
         self._dispatcher = dispatcher
         self._deferred = deferred
@@ -85,6 +88,7 @@ class Front:
 
     async def _serve_call(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call | None = None
+        comments: Comments | None = None
         held_bytes = 0
         try:
             headers = self._admissible(route, scope)
@@ -92,6 +96,9 @@ class Front:
             raw = await self.bodies.read(receive, headers)
             held_bytes = len(raw)
             call = self.intake.admit(tenant, route, headers, raw)
+            if self.comment_every_s is not None and call.request.stream:
+                comments = Comments(call, send, self.comment_every_s)
+                send = comments.send
             if call.hint is not NO_HINT and (name := retry_name(call)) is not None:
                 run = partial(self._answer, route, call, headers)
                 await self._retries.serve(name, call, send, scope["loomgate.on_disconnect"], run)
@@ -107,6 +114,8 @@ class Front:
             pass
         finally:
             self.bodies.release(held_bytes)
+            if comments is not None:
+                comments.close()
 
     async def _answer(self, route: Route, call: Call, headers: RawHeaders, send: Send) -> None:
         """Run a call that a retry may re-attach to: errors are part of what `send` is told."""

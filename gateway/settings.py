@@ -171,6 +171,8 @@ class Timeouts(Section):
     total_s: Seconds = 3600
     input_s: Seconds = 600
     """How long a call waits for variables that it lists."""
+    comment_every_s: Seconds | None = None
+    """Comments in streams that have not begun yet; None sends none."""
     drain_s: Seconds = 30
     client_header_s: Seconds = 30
     """For a request's head, and between two pieces of its body."""
