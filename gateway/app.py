@@ -46,6 +46,7 @@ from gateway.http_server import Listening, serve
 from gateway.intake import MODES, Intake
 from gateway.live import Live
 from gateway.loop import Loop
+from gateway.maps import Maps
 from gateway.metrics import Metrics
 from gateway.orphans import Orphans
 from gateway.parking import Parking
@@ -194,6 +195,7 @@ class Gateway:
             parking=parking,
             programs=programs,
         )
+        self.maps = Maps(parking, dataflow, self.intake.item)
         gate = Gate(self.sessions, placements, dataflow, programs)
         self.dispatcher = Dispatcher(
             self.loop,
@@ -202,6 +204,7 @@ class Gateway:
             attempt_limits(settings),
             salt=self._salts,
             dataflow=dataflow,
+            maps=self.maps,
             started=self.resolver.started,
             ended=self.resolver.ended,
         )
@@ -276,6 +279,7 @@ class Gateway:
         )
         self.dispatcher.limits = attempt_limits(settings)
         self.parking.limit_per_tenant = self.deferred.limit_per_tenant = settings.limits.parked_per_tenant
+        self.maps.limit_items = settings.limits.map_items
         self.dataflow.input_s = settings.timeouts.input_s
         self.dispatcher.learns = settings.hints.mode != "off"
         logs.set_level(settings.log.level)

@@ -105,8 +105,8 @@ class Dataflow:
             plan = call.plan = compile_plan(call.request, call.hint)
         except HintError as error:
             raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
-        if any(producer.map for producer in plan.producers):
-            raise Unsupported("`map` is not in this version: send one call per item.", param="outputs")
+        if plan.over is not None and call.hint.mode is Mode.DEFERRED:
+            raise Unsupported("A `map` cannot be deferred in this version: wait for it.", param="mode")
         notes = plan.template.note_unused()
         if notes:
             call.notes = ", ".join(filter(None, (call.notes, *notes)))
@@ -151,15 +151,20 @@ class Dataflow:
         Raises: UpstreamFailed, QueueFull, TooLarge.
         """
         hint = call.hint
-        if not hint.inputs and not hint.after:
+        names = tuple(name for name in hint.inputs if name != plan.over)
+        if not names and not hint.after:
             return
         call.to(CallState.PARKED)
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
+        if plan.over is not None:
+            found = await self._parking.wait(call.tenant, _session(call), names, hint.after, within_s=within_s)
+            plan.values = {name: found[name] for name in plan.template.used if name != plan.over}
+            return
         with self._ahead.offered(call, plan) as told:
             found = await self._parking.wait(
                 call.tenant,
                 _session(call),
-                hint.inputs,
+                names,
                 hint.after,
                 within_s=within_s,
                 told=told,
@@ -213,8 +218,19 @@ class Dataflow:
         if not await self._commit_all(call, plan, values, items.names if items is not None else ()):
             return
         plan.undone = False
+        plan.committed = values if plan.owner is not None else None
         if any(value.truncated for value in values.values()):
             self._note(call, "output-truncated")
+
+    async def commit_lists(self, call: Call, plan: Plan, lists: Mapping[str, Value]) -> None:
+        """Commit what a map gave, once all of its items are. Raises: StoreUnavailable."""
+        if plan.undone:
+            plan.undone = not await self._write(call, plan, lists) and plan.undone
+
+    def fill_item(self, call: Call, plan: Plan) -> None:
+        """Estimate what the call of one item of a map is. Raises: TooLarge."""
+        if plan.values is not None:
+            self._reestimate(call, plan.template.render({name: value.text for name, value in plan.values.items()}))
 
     async def _commit_all(
         self, call: Call, plan: Plan, values: Mapping[str, Value], known: Collection[str]
@@ -238,7 +254,8 @@ class Dataflow:
     async def _write(self, call: Call, plan: Plan, values: Mapping[str, Value]) -> bool:
         """Commit values, all or none. What the store refuses fails the call's outputs. Raises: StoreUnavailable."""
         stored = {name: StoredValue(value.text, value.kind, value.truncated) for name, value in values.items()}
-        answer = await self._variables.commit(call.tenant, _session(call), call.call_id, plan.epoch, stored)
+        owner = plan.owner or call.call_id
+        answer = await self._variables.commit(call.tenant, _session(call), owner, plan.epoch, stored)
         if isinstance(answer, Committed):
             self._parking.changed(call.tenant, _session(call))
             return True
@@ -306,7 +323,8 @@ class Dataflow:
     async def _fail(self, call: Call, plan: Plan, reason: str, cause: Cause | None = None) -> None:
         link = Link(", ".join(plan.names), call.call_id, reason)
         chain = (cause or Cause(())).behind(link)
-        await self._variables.fail(call.tenant, _session(call), call.call_id, plan.epoch, chain)
+        owner = plan.owner or call.call_id
+        await self._variables.fail(call.tenant, _session(call), owner, plan.epoch, chain)
         plan.undone = False
         self._parking.changed(call.tenant, _session(call))
 

@@ -11,10 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from starlette.types import Message
-
 from engines.base import RawHeaders
 from gateway.call import Call, Listener
+from gateway.collected import Collected
 from gateway.dispatch import Dispatcher
 from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
 from gateway.gate import Gate
@@ -165,7 +164,7 @@ class DeferredCalls:
     async def _answer(self, stored: DeferredCall, run: _Run) -> DeferredReply:
         """What a client that waited would have got. Raises: StoreUnavailable."""
         route = ROUTES[stored.target.encode()]
-        collected = _Collected()
+        collected = Collected()
         try:
             if run.call is None:
                 run.call = await self._rebuild(stored, route)
@@ -216,26 +215,6 @@ class _Run:
         if self.call is not None and self.call.plan is not None:
             self.call.plan.undone = False
         self.task.cancel()
-
-
-class _Collected:
-    """The reply of a call that no client waits for."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.is_complete = False
-        self._pieces: list[bytes] = []
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(self._pieces)
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            return
-        self._pieces.append(message.get("body", b""))
-        self.is_complete = not message.get("more_body")
 
 
 def _failed(message: str) -> DeferredReply:

@@ -31,7 +31,8 @@ from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, W
 from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.loop import Loop
-from gateway.relay import AttemptLimits, OpenReply, gathered, open_reply, relay_stream, relay_whole
+from gateway.maps import Maps
+from gateway.relay import AttemptLimits, OpenReply, gathered, open_reply, relay_stream, relay_whole, send_body
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
 from gateway.tee import Tee
@@ -59,11 +60,13 @@ class Dispatcher:
         *,
         salt: Callable[[str], str | None],
         dataflow: Dataflow,
+        maps: Maps,
         started: Listener,
         ended: Listener,
     ) -> None:
         self.limits = limits
         self._dataflow = dataflow
+        self._maps = maps
         self.learns = True
         self.salt = salt
         self._loop = loop
@@ -109,6 +112,9 @@ class Dispatcher:
         try:
             if call.session is not None:
                 await self._gate.admit(call)
+                if call.plan is not None and call.plan.over is not None:
+                    await self._run_map(call, call.plan, client, send)
+                    return
             call.to(_READY)
             dispatch = await self._loop.place(call.ready)
             while True:
@@ -131,6 +137,13 @@ class Dispatcher:
             call.task = None
             del self._live[call.call_id]
             self._settle(call)
+
+    async def _run_map(self, call: Call, plan: Plan, client: RawHeaders, send: Send) -> None:
+        """One call for each item of a list; this one is sent to no worker."""
+        body = await self._maps.run(call, plan, client, self.run)
+        call.first_byte_s = self._loop.clock()
+        await send_body(call, body, send)
+        call.end(_DONE, 200, self._loop.clock())
 
     def _open(self, call: Call, dispatch: Dispatch, client: RawHeaders) -> Coroutine[Any, Any, OpenReply]:
         """Begin an attempt. Raises: Unreachable; what is awaited then, EngineError."""

@@ -27,7 +27,7 @@ from gateway.nouns import NO_CHAIN, Chain, ReadyCall
 from gateway.wire.prompt import Prompt, read_prompt
 from gateway.wire.request import BodyLimits, parse_request
 from gateway.wire.routes import Route, Shape
-from hints.model import NO_HINT, Hint, Mode, Parsed
+from hints.model import NO_HINT, Hint, Mode, Output, Parsed
 from hints.parse import parse
 
 MIN_TOKENS_PER_BYTE = 0.01
@@ -126,6 +126,37 @@ class Intake:
             adopted=links.adopted,
             understood=parsed.understood,
             notes=parsed.noted,
+            arrived_s=now_s,
+            arrived_at=time.time(),
+        )
+
+    def item(self, call: Call, call_id: str, outputs: tuple[Output, ...]) -> Call:
+        """A call of its own for one item that `call` is mapped over; what it costs is yet to be estimated."""
+        hint = change(
+            call.hint,
+            parent=call.call_id,
+            inputs=(),
+            outputs=outputs,
+            after=(),
+            mode=Mode.WAIT,
+            final=False,
+            idempotency_key=None,
+            retry_count=0,
+        )
+        now_s = self._clock()
+        return Call(
+            call_id=call_id,
+            tenant=call.tenant,
+            request=call.request,
+            size=call.size,
+            hint=hint,
+            ready=replace(call.ready, call_id=call_id, arrived_s=now_s),
+            session=call.session,
+            inferred=False,
+            edges=(),
+            adopted=(),
+            understood="",
+            notes="",
             arrived_s=now_s,
             arrived_at=time.time(),
         )

@@ -95,6 +95,14 @@ async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, com
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_body(call: Call, body: bytes, send: Send) -> None:
+    """Answer with JSON of the gateway's own making."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += workflow_headers(call)
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 async def relay_stream(
     call: Call,
     reply: OpenReply,

@@ -157,6 +157,8 @@ class Limits(Section):
     """Clients connected to the main listener at a time."""
     parked_per_tenant: Count = 10_000
     """Calls that wait for variables."""
+    map_items: Count = 500
+    """Of a list that a call is mapped over."""
     value_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 4 << 20
     """Of one variable."""
 

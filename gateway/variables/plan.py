@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_producer
 from typing import Protocol
 
 import orjson
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from gateway.variables.producers import Producer, Transform, compile_outputs
 from gateway.variables.template import Template, compile_template
+from gateway.variables.values import Value
 from gateway.wire.request import DROPPED, Request, refuse_wide_integers
 from gateway.wire.routes import Shape
 from hints.model import Hint, HintError
@@ -46,6 +48,12 @@ class Plan:
     """The engine is to stream though its client does not ask for it: items of a list are wanted as they come."""
     begun: bool = False
     """Items of its lists were committed: no other attempt may begin anew."""
+    over: str | None = None
+    """The list it is mapped over: each item gets a call of its own, and this one is sent to no worker."""
+    owner: str | None = None
+    """Of one item of a map: the call that declared its outputs."""
+    committed: Mapping[str, Value] | None = None
+    """What one item of a map gave."""
     values: Mapping[str, Filling] | None = None
     """What its placeholders stand for, once that is known: shared with all who read the same value."""
 
@@ -53,6 +61,25 @@ class Plan:
     def each(self) -> tuple[Producer, ...]:
         """The outputs whose items are committed while the reply streams."""
         return tuple(producer for producer in self.producers if producer.each)
+
+    def of_item(self, owner: str, index: int, item: Filling) -> Plan:
+        """What the call of one item of a map consumes and produces."""
+        producers = tuple(
+            replace_producer(producer, name=f"{producer.name}.{index}", map=False, map_over=None)
+            for producer in self.producers
+        )
+        values = {**(self.values or {}), **({self.over: item} if self.over in self.template.used else {})}
+        return Plan(
+            template=self.template,
+            producers=producers,
+            names=tuple(producer.name for producer in producers),
+            lists=(),
+            texts_only=self.texts_only,
+            epoch=self.epoch,
+            undone=True,
+            values=values or None,
+            owner=owner,
+        )
 
     def rendered(self, request: Request) -> Request:
         """The request with its inputs filled in, made anew for each attempt: a call that queues holds none.
@@ -75,12 +102,30 @@ def compile_plan(request: Request, hint: Hint) -> Plan:
         refuse_wide_integers(request.raw)
     return Plan(
         template=template,
+        over=_mapped(request, hint, producers),
         producers=producers,
         names=tuple(producer.name for producer in producers),
         texts_only=all(producer.transform is not Transform.MESSAGE for producer in producers),
         gathers=any(producer.each for producer in producers) and _may_stream(request),
         lists=tuple(producer.name for producer in producers if producer.each or producer.map or request.n > 1),
     )
+
+
+def _mapped(request: Request, hint: Hint, producers: Sequence[Producer]) -> str | None:
+    """The input that a call is mapped over. Raises: HintError."""
+    maps = [producer for producer in producers if producer.map]
+    if not maps:
+        return None
+    named = {producer.map_over for producer in maps} - {None}
+    over = named.pop() if len(named) == 1 else hint.inputs[0] if len(hint.inputs) == 1 and not named else None
+    if over is None or over not in hint.inputs:
+        listed = hint.inputs[0] if hint.inputs else "files"
+        raise HintError("outputs", f"A `map` names one of its inputs, such as {maps[0].name};map={listed}.")
+    if len(maps) < len(producers):
+        raise HintError("outputs", "All outputs of a call are declared `map`, or none of them.")
+    if request.stream or request.n > 1 or request.route.shape not in (Shape.CHAT, Shape.COMPLETION):
+        raise HintError("outputs", "A `map` takes unstreamed chat completions or completions, without n.")
+    return over
 
 
 def _refuse_several_lists(request: Request, producers: Sequence[Producer]) -> None:
@@ -90,8 +135,9 @@ def _refuse_several_lists(request: Request, producers: Sequence[Producer]) -> No
     if request.n * len(prompts) == 1:
         return
     for producer in producers:
-        if producer.each:
-            message = f"The output {producer.name} is declared `each`, which takes one reply a call."
+        if producer.each or producer.map:
+            kind = "map" if producer.map else "each"
+            message = f"The output {producer.name} is declared `{kind}`, which takes one reply a call."
             raise HintError("outputs", message)
 
 

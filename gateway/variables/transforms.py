@@ -36,8 +36,7 @@ def produce(
             name = producer.name if choices == 1 else f"{producer.name}.{choice}"
             value = values[name] = apply(producer, reply, choice, limit_bytes)
             if producer.each:
-                for index, item in enumerate(_items(producer, value)):
-                    values[f"{name}.{index}"] = item
+                values |= {f"{name}.{index}": item for index, item in enumerate(list_items(name, value.text))}
     return values
 
 
@@ -77,9 +76,20 @@ def _check_size(name: str, value: Value, limit_bytes: int) -> None:
         raise ValueTooLarge(name, size_bytes, limit_bytes)
 
 
-def _items(producer: Producer, value: Value) -> list[Value]:
-    scanner = ListScanner(limit_chars=len(value.text))
-    return [item_value(f"{producer.name}.{index}", text) for index, text in enumerate(scanner.feed(value.text))]
+def list_items(name: str, text: str) -> list[Value]:
+    """The items of a value that holds a JSON list, as `each` gives them. Raises: TransformFailed."""
+    scanner = ListScanner(limit_chars=max(1, len(text)))
+    items = scanner.feed(text)
+    scanner.end()
+    if scanner.state is not ScanState.ENDED:
+        raise TransformFailed(name, scanner.reason or "it is no list")
+    return [item_value(f"{name}.{index}", item) for index, item in enumerate(items)]
+
+
+def list_value(items: Sequence[Value]) -> Value:
+    """The list of values, as JSON."""
+    texts = [value.text if value.kind == "json" else orjson.dumps(value.text).decode() for value in items]
+    return Value(f"[{', '.join(texts)}]", "json", any(value.truncated for value in items), len(items))
 
 
 def _text(producer: Producer, reply: ProducedReply, choice: int) -> Value:

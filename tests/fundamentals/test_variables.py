@@ -75,11 +75,6 @@ async def test_several_replies_to_one_call_are_numbered(program: Program) -> Non
     assert said(await program.call("{{draft.0}}/{{draft.1}}", inputs="draft.0, draft.1")) == "same/same"
 
 
-async def test_what_is_not_in_this_version_is_refused_and_not_ignored(program: Program) -> None:
-    refused = await program.call("x", outputs="parts;map")
-    assert (refused.status_code, fault(refused)["param"]) == (501, "outputs")
-
-
 async def test_a_streamed_reply_gives_its_value_too(program: Program) -> None:
     async with program.rig.client.stream(
         "POST",

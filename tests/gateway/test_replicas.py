@@ -295,3 +295,23 @@ async def test_what_a_dead_replica_held_is_the_others_within_a_lease(
     await first.until(lambda: share(first) == 1.0)
     assert first.gateway.loop.clock() - asked_s < 3 * LEASE_S
     assert (await first.chat("hi", headers=hints("orphan"))).status_code == 200
+
+
+async def test_items_of_a_list_reach_readers_on_the_other_replica_and_so_does_its_end(
+    make_rig, redis_url: str
+) -> None:
+    slow = Behaviour(decode_tokens_per_s=100)
+    first, second = await pair(make_rig, redis_url, slow, store__deadline_ms=5_000)
+    readers = [
+        asyncio.create_task(second.chat(f"{{{{files.{index}}}}}", headers=hints("s", inputs=f"files.{index}")))
+        for index in (0, 2)
+    ]
+    await second.until(lambda: second.gateway.parking.parked == 2)
+    producer = asyncio.create_task(first.chat(f'["a.py", "{"x" * 300}"]', headers=hints("s", outputs="files;each")))
+
+    assert "a.py" in (await readers[0]).text
+    assert not producer.done()
+    await producer
+    assert (await readers[1]).json()["error"]["code"] == "past_end"
+    late = await second.chat("{{files.7}}", headers=hints("s", inputs="files.7"))
+    assert (late.status_code, late.json()["error"]["code"]) == (424, "past_end")
