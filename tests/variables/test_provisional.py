@@ -39,8 +39,12 @@ def test_a_stream_that_is_too_long_gives_no_more() -> None:
 
 
 def test_only_what_is_said_as_it_is_can_be_read_along() -> None:
-    headers = [(b"x-workflow-session", b"s"), (b"x-workflow-outputs", b"a, b;strip, c;json, d;each;json")]
-    for n, expected in ((1, {"a": 0, "b": 0}), (2, {"a.0": 0, "a.1": 1, "b.0": 0, "b.1": 1})):
+    several = b"a, b;strip, c;json"
+    for n, outputs, expected in (
+        (1, several + b", d;each;json", {"a": 0, "b": 0}),
+        (2, several, {"a.0": 0, "a.1": 1, "b.0": 0, "b.1": 1}),
+    ):
+        headers = [(b"x-workflow-session", b"s"), (b"x-workflow-outputs", outputs)]
         body = orjson.dumps({"model": "m", "messages": [], "n": n})
         request = parse_request(ROUTES[b"/v1/chat/completions"], body, BodyLimits())
         plan = compile_plan(request, parse(headers, request.fields).hint)
