@@ -187,7 +187,7 @@ class Schedule(Section):
     order: Name = "program_graph"
     group: Name = "prefix"
     place: Name = "sibling_aware"
-    admit: Name = "tokens"
+    admit: Name = "class_tokens"
     max_calls_per_worker: Count = 128
     """In flight per worker, over all replicas."""
     default_kv_tokens: Count = 131_072

@@ -14,6 +14,9 @@ from gateway.schedule.pool import Pool
 from gateway.schedule.ranked import RankedQueue
 from gateway.schedule.tenants import TenantQueues
 from gateway.schedule.worker import WorkerState
+from hints.model import Objective
+
+_LATENCY = Objective.LATENCY
 
 
 class Board:
@@ -83,6 +86,8 @@ class Board:
         """Take a queued call out of all that holds it."""
         queue, group = entry.queue, entry.group
         assert queue is not None, f"{entry.call.call_id} is not queued"
+        if entry.call.objective is _LATENCY:
+            _count_waiting(entry, -1)
         entry.ticket = 0
         entry.queue = None
         queue.drop()
@@ -105,7 +110,11 @@ class Board:
         queue, group, due_s = entry.queue, entry.group, entry.due_s
         assert queue is not None, f"{entry.call.call_id} is not queued"
         self._tickets += 1
+        if entry.call.objective is _LATENCY:
+            _count_waiting(entry, -1)
         entry.call, entry.rank_s, entry.within, entry.ticket = call, rank_s, within, self._tickets
+        if call.objective is _LATENCY:
+            _count_waiting(entry, 1)
         queue.drop()
         queue.push(rank_s, entry)
         if group is not None:
@@ -131,6 +140,8 @@ class Board:
         worker.tokens += tokens
         worker.prefill_tokens += missing_tokens
         worker.service_s += predicted_s
+        if entry.call.objective is not None:
+            _count_flight(entry, worker, 1)
 
     def first_byte(self, entry: Entry, now_s: float) -> None:
         """The prefill of a call in flight is over."""
@@ -138,11 +149,15 @@ class Board:
             entry.first_byte_s = now_s
             entry.worker.prefill_tokens -= entry.missing_tokens
 
-    def release(self, entry: Entry) -> WorkerState:
+    def release(self, entry: Entry, now_s: float) -> WorkerState:
         """The call is in flight no more; the worker it was on is returned."""
         worker = entry.worker
         assert worker is not None, f"{entry.call.call_id} is not in flight"
         entry.worker = None
+        if entry.call.objective is not None:
+            _count_flight(entry, worker, -1)
+            if entry.call.objective is _LATENCY:
+                worker.latency_left_s = now_s
         worker.calls -= 1
         worker.tokens -= entry.charged_tokens
         if entry.first_byte_s is None:
@@ -156,6 +171,8 @@ class Board:
         self._tickets += 1
         entry.ticket = self._tickets
         entry.queue = queue
+        if entry.call.objective is _LATENCY:
+            _count_waiting(entry, 1)
         queue.push(entry.rank_s, entry)
         if due_s is not None:
             entry.due_s = due_s
@@ -169,3 +186,20 @@ class Board:
             group.push(entry.rank_s, entry)
         self.queued += 1
         self.tenants.enter(entry.call.tenant, now_s)
+
+
+def _count_waiting(entry: Entry, by: int) -> None:
+    """A latency call begins or ceases to wait for somebody."""
+    if entry.waits_for is not None:
+        entry.waits_for.latency_waiting += by
+    elif entry.queue is entry.pool.queue:
+        entry.pool.latency_waiting += by
+
+
+def _count_flight(entry: Entry, worker: WorkerState, by: int) -> None:
+    """A call of a class takes off or lands."""
+    if entry.call.objective is _LATENCY:
+        worker.latency_calls += by
+    else:
+        worker.throughput_calls += by
+        worker.throughput_tokens += by * entry.charged_tokens

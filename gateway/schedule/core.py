@@ -246,13 +246,16 @@ class Scheduler:
                 self._placing.reject(entry, Refusal.NO_WORKER, effects)
             else:
                 self._placing.unbind(entry, now_s)
+        lingered_s = now_s - self.settings.latency_linger_s
         for worker in board.workers.values():
+            if worker.latency_left_s is not None and worker.latency_left_s <= lingered_s:
+                worker.latency_left_s = None
             self._placing.fill(worker, now_s, effects)
         board.prune()
 
     def _retry(self, entry: Entry, now_s: float, effects: _Effects) -> None:
         self._credit(entry, now_s)
-        worker = self._board.release(entry)
+        worker = self._board.release(entry, now_s)
         entry.excluded = (*entry.excluded, worker.name)
         pool = self._board.pools.get(entry.call.model)
         if pool is None or entry.attempts >= self.settings.max_attempts:
@@ -265,7 +268,7 @@ class Scheduler:
     def _end(self, entry: Entry, now_s: float, effects: _Effects) -> None:
         if entry.call.program is not None:
             self._credit(entry, now_s)
-        worker = self._board.release(entry)
+        worker = self._board.release(entry, now_s)
         del self._board.calls[entry.call.call_id]
         if self._board.queued:
             self._placing.fill(worker, now_s, effects)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from gateway.schedule.board import Board
 from gateway.schedule.entry import Entry
+from gateway.schedule.pool import Pool
 from gateway.schedule.ranked import SLACK, RankedQueue
 from gateway.schedule.worker import WorkerState
+from hints.model import Objective
 
 
 class IntegrityError(RuntimeError):
@@ -51,6 +53,7 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
         )
         if held != found:
             yield f"{worker.name} holds (calls, tokens, in prefill) {held}, found {found}"
+        yield from _class_faults(worker, own)
         service_s = sum(entry.predicted_s for entry in own)
         if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):
             yield f"{worker.name} has {worker.service_s} s of service, found {service_s}"
@@ -61,6 +64,19 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
 def _fill_faults(worker: WorkerState) -> Iterator[str]:
     if worker.filling is not None and not (worker.up and worker.fills):
         yield f"{worker.name} fills and must not"
+
+
+def _class_faults(worker: WorkerState, own: list[Entry]) -> Iterator[str]:
+    latency = [entry for entry in own if entry.call.objective is Objective.LATENCY]
+    charges = [entry.charged_tokens for entry in own if entry.call.objective is Objective.THROUGHPUT]
+    held = (worker.latency_calls, worker.throughput_calls, worker.throughput_tokens)
+    if held != (len(latency), len(charges), sum(charges)):
+        yield f"{worker.name} holds (latency calls, throughput calls, their tokens) {held}"
+    homes: list[WorkerState | Pool] = [worker, *worker.pools]
+    for home in homes:
+        waiting = sum(entry.call.objective is Objective.LATENCY for entry in home.queue)
+        if home.latency_waiting != waiting:
+            yield f"{home.latency_waiting} latency calls wait, found {waiting}"
 
 
 def _idle_faults(worker: WorkerState) -> Iterator[str]:

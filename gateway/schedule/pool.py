@@ -9,7 +9,7 @@ from gateway.schedule.worker import WorkerState
 class Pool:
     """Mutable; `members` serve the model, `up` are those of them that take calls, in order of joining."""
 
-    __slots__ = ("groups", "members", "model", "queue", "stranded", "turn", "up")
+    __slots__ = ("groups", "latency_waiting", "members", "model", "queue", "stranded", "turn", "up")
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -21,6 +21,8 @@ class Pool:
         """Calls no worker that is up may take, waiting out the grace."""
         self.groups: dict[int, RankedQueue] = {}
         """Queued calls by prefix group."""
+        self.latency_waiting = 0
+        """Latency calls in `queue`."""
         self.turn = 0
         """Counts round-robin turns."""
 

@@ -9,7 +9,7 @@ POLICIES: Final[dict[str, frozenset[str]]] = {
     "order": frozenset({"fcfs", "program_graph", "program_service"}),
     "group": frozenset({"none", "prefix"}),
     "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
-    "admit": frozenset({"calls", "tokens"}),
+    "admit": frozenset({"calls", "class_tokens", "tokens"}),
 }
 """The names each kind of policy goes by; their constructors are in `policies/<kind>`."""
 
@@ -24,7 +24,7 @@ class SchedulerSettings:
     order: str = "program_graph"
     group: str = "prefix"
     place: str = "sibling_aware"
-    admit: str = "tokens"
+    admit: str = "class_tokens"
     seed: int = 0
 
     max_queue_per_tenant: int = 1024
@@ -42,6 +42,11 @@ class SchedulerSettings:
     """The token budget of a worker that does not tell its KV capacity."""
     budget_ratio: float = 1.0
     """Tokens in flight over the worker's KV capacity."""
+
+    throughput_share: float = 0.25
+    """What throughput calls may have in flight beside latency calls, of a worker's calls and tokens."""
+    latency_linger_s: float = 0.5
+    """How long after a latency call that stays so: the next of its program may be about to come."""
 
     sticky_margin: float = 0.3
     """A program leaves its worker when another's predicted completion is less by more than this part of it."""
@@ -74,6 +79,8 @@ class SchedulerSettings:
     latency_lead_s: float = 10.0
     program_lead_s: float = 10.0
     """A call of a known program ranks at most so much earlier for when its program began."""
+    program_grace_s: float = 30.0
+    """Service that a known program attains before any is held against it."""
     priority_step_s: float = 5.0
     max_delay_s: float = 60.0
     """A call ranks at most so much later than its arrival."""

@@ -21,6 +21,9 @@ class WorkerState:
         "external_calls",
         "filling",
         "fills",
+        "latency_calls",
+        "latency_left_s",
+        "latency_waiting",
         "learns_from_s",
         "limit_calls",
         "limit_tokens",
@@ -33,6 +36,8 @@ class WorkerState:
         "rates",
         "service_s",
         "share",
+        "throughput_calls",
+        "throughput_tokens",
         "tokens",
         "up",
     )
@@ -51,6 +56,12 @@ class WorkerState:
         """Missing prompt tokens of the calls whose first byte has not come."""
         self.service_s = 0.0
         """Predicted service times of the calls in flight, summed."""
+        self.latency_calls = self.throughput_calls = self.throughput_tokens = 0
+        """Of the calls in flight and their charge."""
+        self.latency_waiting = 0
+        """Latency calls in `queue`."""
+        self.latency_left_s: float | None = None
+        """When the last latency call ended here, until that is a while ago: another of its chain may follow."""
         self.external_calls = 0
         """Calls of others, by the last reading of its load."""
         self.fills = False
@@ -74,6 +85,12 @@ class WorkerState:
             self.share = min(1.0, max(0.0, share))
         self.limit_tokens = int(self.budget_tokens * self.share)
         self.limit_calls = max(1, int(self.max_calls * self.share))
+
+    def is_near_latency(self) -> bool:
+        """Whether a latency call is in flight here, was just now, or waits for this worker or any of its pools."""
+        if self.latency_calls or self.latency_waiting or self.latency_left_s is not None:
+            return True
+        return any(pool.latency_waiting for pool in self.pools)
 
     def load(self) -> float:
         """How full it is: 0 is idle; calls of others count by their number."""

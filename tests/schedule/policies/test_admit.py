@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from gateway.estimate.service import WorkerRates
 from gateway.schedule.policies.admit.calls import CallLimit
+from gateway.schedule.policies.admit.class_tokens import ClassTokens
 from gateway.schedule.policies.admit.tokens import TokenBudget
+from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
@@ -34,3 +36,20 @@ def test_the_call_limit_ignores_tokens():
 def test_an_idle_worker_takes_any_call_whatever_its_share():
     for admit in (TokenBudget(SETTINGS), CallLimit(SETTINGS)):
         assert admit.fits(worker(0, 0, share=0.0), 10**9)
+
+
+def test_beside_latency_work_throughput_calls_have_a_part_of_the_worker_and_at_least_one():
+    admit = ClassTokens(SchedulerSettings(throughput_share=0.5))
+    busy = worker(2, 500)
+    busy.throughput_calls, busy.throughput_tokens = 1, 400
+    assert admit.fits_throughput(busy, 10**6)
+    for near in (busy, Pool("m")):
+        if isinstance(near, Pool):
+            busy.pools, busy.latency_waiting = [near], 0
+        near.latency_waiting = 1
+        assert admit.fits_throughput(busy, 100)
+        assert not admit.fits_throughput(busy, 101)
+    busy.throughput_calls, busy.throughput_tokens = 2, 0
+    assert not admit.fits_throughput(busy, 1)
+    busy.throughput_calls = 0
+    assert admit.fits_throughput(busy, 10**6)

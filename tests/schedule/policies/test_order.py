@@ -61,6 +61,12 @@ def test_of_a_known_program_a_call_ranks_from_its_begin_not_longer_than_the_lead
     assert order.rank_s(replace(CALL, began_s=91.0), 0.0, 0.0) == 100.0
 
 
+def test_the_first_service_of_a_known_program_is_not_held_against_it():
+    order = ProgramGraph(SETTINGS)
+    known = replace(CALL, standing=Standing(), began_s=100.0)
+    assert [order.rank_s(known, attained_s, 0.0) for attained_s in (29.0, 31.0, 38.0)] == [100.0, 101.0, 108.0]
+
+
 def test_latency_goes_before_what_nobody_labelled_and_that_before_throughput():
     ranks = [
         ProgramGraph(SETTINGS).rank_s(replace(CALL, objective=objective), 0.0, 0.0)

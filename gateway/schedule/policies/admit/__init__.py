@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.schedule.policies.admit.calls import CallLimit
+from gateway.schedule.policies.admit.class_tokens import ClassTokens
 from gateway.schedule.policies.admit.tokens import TokenBudget
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -17,8 +18,12 @@ class AdmitPolicy(Protocol):
     def fits(self, worker: WorkerState, tokens: int) -> bool:
         """Whether a call charged `tokens` (missing prompt tokens and expected output) may start on `worker` now."""
 
+    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+        """Whether one that fits may start there although it is throughput work."""
+
 
 ADMITS: Final[dict[str, Callable[[SchedulerSettings], AdmitPolicy]]] = {
     "calls": CallLimit,
+    "class_tokens": ClassTokens,
     "tokens": TokenBudget,
 }

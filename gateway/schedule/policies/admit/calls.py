@@ -18,3 +18,8 @@ class CallLimit:
         """Whether fewer calls than the limit are in flight."""
         del tokens
         return worker.calls < worker.limit_calls
+
+    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+        """Throughput calls are like any other."""
+        del worker, tokens
+        return True

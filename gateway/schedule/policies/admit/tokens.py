@@ -22,3 +22,8 @@ class TokenBudget:
         """Whether the call stays within both limits, or the worker is idle."""
         calls = worker.calls
         return not calls or (calls < worker.limit_calls and worker.tokens + tokens <= worker.limit_tokens)
+
+    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+        """Throughput calls are like any other."""
+        del worker, tokens
+        return True

@@ -1,9 +1,11 @@
 """Programs whose graph is known are served as programs, by class, and inside them the deepest call first.
 
-Between programs it is `program_service`, with two things more. A call ranks as if it had arrived when its program
-began, so that a stage whose calls came one by one is not cut in two by another program's. A latency call leads, as
-a throughput call trails (Parrot, Lin et al., OSDI 2024, section 5.2: the deduced objective decides). And calls of
-one rank, which are those of one program, go by depth (Teola, Tan et al., 2024, section 5.2, topology-aware
+Between programs it is `program_service`, with three things more. A call ranks as if it had arrived when its program
+began, so that a stage whose calls came one by one is not cut in two by another program's; the first half minute of
+service is not held against it, or a program would let others pass shortly before its end; and a latency call leads
+as a throughput call trails (Parrot, Lin et al., OSDI 2024, section 5.2: the deduced objective decides).
+
+Calls of one rank, which are those of one program, go by depth (Teola, Tan et al., 2024, section 5.2, topology-aware
 batching: what most of the program waits for), then by the size of their unfinished group, smallest first: it
 unblocks its consumer soonest (Parrot's task groups).
 """
@@ -19,10 +21,11 @@ from hints.model import Objective
 class ProgramGraph:
     """rank = `program_service`'s, moved by the class and the program's begin within the same bounds."""
 
-    __slots__ = ("_latency_s", "_program_s", "_service", "spread_s")
+    __slots__ = ("_grace_s", "_latency_s", "_program_s", "_service", "spread_s")
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._service = ProgramService(settings)
+        self._grace_s = settings.program_grace_s
         self._latency_s = settings.latency_lead_s
         self._program_s = settings.program_lead_s
         self.spread_s = self._service.spread_s
@@ -31,6 +34,7 @@ class ProgramGraph:
         """Without a standing and an objective the same as `program_service`."""
         from_s = call.arrived_s
         if call.standing is not None:
+            attained_s = max(0.0, attained_s - self._grace_s)
             from_s = min(from_s, max(call.began_s, from_s - self._program_s))
         if call.objective is Objective.LATENCY:
             from_s -= self._latency_s

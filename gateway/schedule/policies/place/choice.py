@@ -8,6 +8,9 @@ from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
 from gateway.schedule.worker import WorkerState
 from gateway.structs import Frozen
+from hints.model import Objective
+
+_THROUGHPUT = Objective.THROUGHPUT
 
 
 class Choice(Frozen):
@@ -27,4 +30,7 @@ class Choice(Frozen):
 def has_room(admit: AdmitPolicy, worker: WorkerState, call: ReadyCall, cached: Mapping[str, int]) -> bool:
     """Whether the call, charged for the prompt tokens that are not cached there, may start on `worker` now."""
     missing_tokens = call.prompt_tokens - cached.get(worker.name, 0)
-    return admit.fits(worker, (missing_tokens if missing_tokens > 1 else 1) + call.output_tokens)
+    tokens = (missing_tokens if missing_tokens > 1 else 1) + call.output_tokens
+    if not admit.fits(worker, tokens):
+        return False
+    return call.objective is not _THROUGHPUT or admit.fits_throughput(worker, tokens)
