@@ -1,0 +1,41 @@
+"""The benchmark of filling ahead runs end to end in front of simulated workers, and its counters show the fills."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from engines.simulated import Behaviour, SimulatedWorker, serve
+from loadtest.ahead import VARIANTS
+
+SLOW = Behaviour(prefill_tokens_per_s=5000, decode_tokens_per_s=100, output_tokens=60)
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+async def test_each_variant_runs_and_its_counters_show_what_it_does(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "runs.json"
+    async with serve(SimulatedWorker(SLOW)) as one, serve(SimulatedWorker(SLOW)) as other:
+        arguments = ["--quick", "--worker", one, "--worker", other, "--json", str(file), "--limit-s", "120"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "loadtest.ahead", *arguments, stdout=PIPE, stderr=PIPE
+        )
+        printed, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+    runs = {(run["program"], run["variant"]): run for run in json.loads(file.read_text())["runs"]}
+    assert len(runs) == 2 * len(VARIANTS)
+    for variant, changes in VARIANTS.items():
+        pair, (consumer,) = runs["pair", variant], runs["pair", variant]["consumers"]
+        fills = changes["LOOMGATE_AHEAD__FILL"] == "true"
+        assert pair["engine_requests"] == 2 + fills
+        assert (consumer["cached_tokens"] > 0.8 * consumer["prompt_tokens"]) is fills
+        assert len(runs["siblings", variant]["consumers"]) == 4
+    assert b"| pair, fill" in printed
