@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from gateway.graph.names import Names
 from gateway.graph.node import DeclaredCall, Node
 from gateway.nouns import Standing
+from hints.model import Objective
 
 MAX_DEPTH = 256
 """A deeper call counts as one of this depth."""
@@ -97,6 +98,11 @@ class ProgramGraph:
     def get_consumers(self, name: str) -> Iterator[str]:
         """The calls that consume or follow a variable and have not ended, in order of declaration: siblings."""
         return (node.call.call_id for node in self._names.readers_of(name))
+
+    def get_objective(self, name: str) -> Objective | None:
+        """What a variable is produced for, as far as anyone has said."""
+        node = self._names.producer_of(name)
+        return None if node is None else node.objective
 
     def _join(self, producer: Node, consumer: Node, touched: dict[Node, None]) -> None:
         if producer is consumer or consumer in producer.consumers:

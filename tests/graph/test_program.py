@@ -76,6 +76,8 @@ def test_a_later_label_changes_what_is_queued():
     assert graph.queue("map.1") == graph.queue("map.2") == Standing()
     changes = graph.declare(call("reduce", "map.1", "map.2", label=LATENCY))
     assert dict(changes) == {name: Standing(LATENCY, 1, "reduce", 2) for name in ("map.1", "map.2")}
+    assert graph.get_objective("map.2") is LATENCY
+    assert graph.get_objective("unknown") is None
     graph.start("map.1")
     assert dict(graph.end("map.1")) == {"map.2": Standing(LATENCY, 1)}
 
