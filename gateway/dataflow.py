@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+import orjson
 from msgspec.structs import replace
 
 from gateway.ahead import Ahead
@@ -96,7 +97,7 @@ class Dataflow:
         self._ahead = ahead
         self.value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
-        self._items: dict[str, ItemCommits] = {}
+        self._items: dict[str, ItemsTee] = {}
         """Of the live calls that produce lists, by call id."""
 
     def plan(self, call: Call) -> Plan:
@@ -188,12 +189,24 @@ class Dataflow:
         return WholeTee(spool, plan.texts_only)
 
     def items_tee(self, call: Call, plan: Plan) -> ItemsTee:
-        """For a call that produces lists."""
+        """For a call that produces lists: one for all attempts since an item was committed."""
+        known = self._items.get(call.call_id)
+        if known is not None and plan.begun:
+            return known
         reply = LiveReply(call.request.route.shape, plan.each, self.value_bytes)
-        commits = self._items.get(call.call_id)
-        if commits is None:
-            commits = self._items[call.call_id] = ItemCommits(partial(self._commit_items, call, plan), self._spawn)
-        return ItemsTee(reply, commits, partial(self._fail_list, call, plan))
+        commits = ItemCommits(partial(self._commit_items, call, plan), self._spawn)
+        tee = self._items[call.call_id] = ItemsTee(plan, reply, commits, partial(self._fail_list, call, plan))
+        return tee
+
+    def goes_on(self, call: Call, plan: Plan) -> bool:
+        """Whether another worker can go on where the call's reply broke off; the next attempt then does."""
+        tee = self._items.get(call.call_id)
+        fields = None if tee is None else tee.goes_on(plan.rendered(call.request))
+        if fields is None:
+            return False
+        plan.going_on = replace(call.request, raw=orjson.dumps(fields), fields=fields)
+        self._note(call, "continued")
+        return True
 
     async def commit(self, call: Call, reply: ProducedReply | None) -> None:
         """Cut the values from a reply and commit them. A reply that has none fails the outputs, and is noted.
@@ -201,7 +214,8 @@ class Dataflow:
         Raises: StoreUnavailable.
         """
         plan = call.plan
-        items = self._items.get(call.call_id)
+        tee = self._items.get(call.call_id)
+        items = None if tee is None else tee.commits
         if items is not None:
             await items.settle()
         if plan is None or not plan.undone:
@@ -248,7 +262,6 @@ class Dataflow:
         """Commit items of a list while its reply streams."""
         if not plan.undone:
             return False
-        plan.begun = True
         return await self._write(call, plan, items)
 
     async def _write(self, call: Call, plan: Plan, values: Mapping[str, Value]) -> bool:
@@ -300,11 +313,11 @@ class Dataflow:
         return task
 
     async def _give_up(
-        self, call: Call, plan: Plan, reason: str, cause: Cause | None, items: ItemCommits | None
+        self, call: Call, plan: Plan, reason: str, cause: Cause | None, items: ItemsTee | None
     ) -> None:
         """Say it until the store has heard it, for about a minute; after that its consumers' time runs out."""
         if items is not None:
-            await items.settle()
+            await items.commits.settle()
         for pause_s in FAIL_AGAIN_S:
             try:
                 await self._fail(call, plan, reason, cause)

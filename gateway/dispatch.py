@@ -159,6 +159,7 @@ class Dispatcher:
         headers = worker_headers(client, call.call_id, limits.headers)
         plan = call.plan
         if plan is not None and plan.gathers and plan.undone:
+            request = plan.going_on or request
             body = upstream_body(request, {**ours, "stream": True}, request.route.shape in _TEXT_SHAPES)
             opening = open_reply(worker.engine, request.route.target, headers, body, limits)
             return gathered(opening, self._dataflow.items_tee(call, plan), limits.reply_bytes)
@@ -171,10 +172,13 @@ class Dispatcher:
         if not isinstance(error, ReplyTooLarge):
             self._fleet.failed(dispatch.worker, error)
         limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
-        if call.plan is not None and call.plan.begun:
-            self._loop.feed(Failed(call.call_id, retry=False))
-            raise _broke_off(dispatch.worker, call.plan, error) from None
-        if not isinstance(error, _MOVABLE) or call.attempts >= limit:
+        plan = call.plan
+        is_last = not isinstance(error, _MOVABLE) or call.attempts >= limit
+        if plan is not None and plan.begun:
+            if is_last or not (plan.gathers and self._dataflow.goes_on(call, plan)):
+                self._loop.feed(Failed(call.call_id, retry=False))
+                raise _broke_off(dispatch.worker, plan, error) from None
+        elif is_last:
             self._loop.feed(Failed(call.call_id, retry=False))
             raise _fault(dispatch.worker, error) from None
         try:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from gateway.item_commits import ItemCommits
+from gateway.variables.continuation import continued
 from gateway.variables.live_reply import LiveReply
+from gateway.variables.plan import Plan
 from gateway.variables.spool import SPOOL_BYTES, Spool
 from gateway.variables.values import ProducedReply, TransformFailed
+from gateway.wire.request import Request
 
 
 class Tee(Protocol):
@@ -37,8 +40,11 @@ class WholeTee:
 class ItemsTee:
     """The items of lists are committed as they come."""
 
-    def __init__(self, reply: LiveReply, commits: ItemCommits, failed: Callable[[TransformFailed], None]) -> None:
+    def __init__(
+        self, plan: Plan, reply: LiveReply, commits: ItemCommits, failed: Callable[[TransformFailed], None]
+    ) -> None:
         """`failed` hears at once of a list that will never be one."""
+        self._plan = plan
         self.commits = commits
         self._reply = reply
         self._failed = failed
@@ -55,12 +61,20 @@ class ItemsTee:
             self._failed(error)
             return
         if items:
+            self._plan.begun = True
             self.commits.add(items)
 
     def produced(self) -> ProducedReply | None:
         """The whole reply once the stream is over; None if it cannot be read."""
         self._reply.end()
         return self._reply.produced() if self._bytes <= SPOOL_BYTES else None
+
+    def goes_on(self, request: Request) -> dict[str, Any] | None:
+        """The body with which another worker can go on where the stream broke off; None if it cannot."""
+        said = self._reply.broke_off()
+        if said is None or self._bytes > SPOOL_BYTES:
+            return None
+        return continued(request.route.shape, request.fields, said, self._reply.pieces)
 
     def whole(self) -> dict[str, Any] | None:
         """The engine's unstreamed reply once the stream is over; None if it did not end well."""

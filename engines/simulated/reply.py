@@ -75,6 +75,8 @@ def answer(behaviour: Behaviour, body: Body, prompt: Prompt) -> tuple[tuple[str,
     """The reply's tokens, a function of the prompt alone, and whether a limit cut them. Raises: BadBody."""
     limit = output_limit(body)
     text = f"echo: {prompt.last}"
+    if body.get("continue_final_message"):
+        text = text.removeprefix(str(body["messages"][-1].get("content")))
     tokens = tuple(text[start : start + PIECE] for start in range(0, len(text), PIECE))
     if behaviour.output_tokens is not None:
         tokens = tuple(islice(cycle(tokens), behaviour.output_tokens))

@@ -19,12 +19,14 @@ from gateway.wire.routes import Shape
 class LiveReply:
     """One reply with one choice, fed its stream's bytes however they are cut. The caller bounds what it feeds."""
 
-    __slots__ = ("_limit_bytes", "_scanners", "_stream")
+    __slots__ = ("_limit_bytes", "_scanners", "_stream", "pieces")
 
     def __init__(self, shape: Shape, producers: Sequence[Producer], limit_bytes: int) -> None:
         """`producers` are the outputs declared `each`; no item is longer than `limit_bytes`."""
         self._stream = StreamedReply(shape)
         self._limit_bytes = limit_bytes
+        self.pieces = 0
+        """Of text, so far."""
         self._scanners = [(producer, ListScanner(producer.path.steps, limit_bytes)) for producer in producers]
 
     def feed(self, piece: bytes) -> dict[str, Value]:
@@ -32,11 +34,23 @@ class LiveReply:
 
         Raises: TransformFailed, as soon as one of the lists never will be one.
         """
-        text = "".join(text for _, text in self._stream.feed(piece))
+        texts = self._stream.feed(piece)
+        self.pieces += len(texts)
+        text = "".join(text for _, text in texts)
         items: dict[str, Value] = {}
         for producer, scanner in self._scanners if text else ():
             items |= self._scan(producer, scanner, text)
         return items
+
+    def broke_off(self) -> str | None:
+        """The stream ended too early, and another may go on: all that was said, None if that is not text alone."""
+        self._stream.broke_off()
+        produced = self._stream.produced()
+        if self._stream.error is not None or len(produced.texts) != 1:
+            return None
+        message = produced.messages[0]
+        plain = isinstance(message, dict) and not message.get("reasoning") and not message.get("tool_calls")
+        return produced.texts[0] if plain else None
 
     def end(self) -> None:
         """The stream is over. What its last bytes hold is in the whole reply."""

@@ -48,6 +48,8 @@ class Plan:
     """The engine is to stream though its client does not ask for it: items of a list are wanted as they come."""
     begun: bool = False
     """Items of its lists were committed: no other attempt may begin anew."""
+    going_on: Request | None = None
+    """What has another worker go on where the reply broke off."""
     over: str | None = None
     """The list it is mapped over: each item gets a call of its own, and this one is sent to no worker."""
     owner: str | None = None

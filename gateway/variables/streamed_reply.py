@@ -89,6 +89,10 @@ class StreamedReply:
         self._rest.clear()
         return self._take(rest)
 
+    def broke_off(self) -> None:
+        """Another stream goes on where this one ended: half an event is none."""
+        self._rest.clear()
+
     def reply(self) -> dict[str, Any]:
         """The engine's unstreamed reply, as far as it goes."""
         return self._assembler.reply()

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from engines.simulated import Behaviour
+from engines.simulated import Behaviour, Fault
 from tests.gateway.conftest import MakeRig, Rig
 
 STORE_MS = 5_000
@@ -82,7 +82,7 @@ async def test_once_an_item_is_committed_no_other_attempt_begins_anew(make_rig: 
     first, late = read(rig, "files.0"), read(rig, "files.31")
     await until_parked(rig, 2)
     headers = {**hints(outputs="files;each"), "x-fault": "die-mid-stream"}
-    producer = await rig.chat(LONG, headers=headers, stream=stream)
+    producer = await rig.chat(LONG, headers=headers, stream=stream, response_format={"type": "json_object"})
 
     assert "read a.py" in (await first).text
     failed = await late
@@ -124,3 +124,28 @@ async def test_a_long_list_takes_several_commits(make_rig: MakeRig) -> None:
     assert last.json()["value"] in (2499, "2499")
     whole = await rig.client.get("/v1/workflow/sessions/s/variables/numbers")
     assert whole.status_code == 200
+
+
+async def test_a_reply_that_breaks_off_is_gone_on_with_by_another_worker(make_rig: MakeRig) -> None:
+    rig = await make_rig(SLOW, SLOW, store__deadline_ms=STORE_MS)
+    placed = (await rig.chat("x", headers=hints())).headers["x-workflow-worker"]
+    rig.workers[int(placed[1:])].set_fault(Fault.DIE_MID_STREAM, 1)
+    first, last = read(rig, "files.0"), read(rig, "files.31")
+    await until_parked(rig, 2)
+    producer = await rig.chat(LONG, headers=hints(outputs="files;each"), max_tokens=400)
+
+    assert producer.status_code == 200, producer.text
+    assert producer.headers["x-workflow-worker"] != placed
+    assert "continued" in producer.headers["x-workflow-notes"]
+    assert producer.json()["choices"][0]["message"]["content"] == f"echo: {LONG}"
+    assert "read a.py" in (await first).text
+    assert (await last).status_code == 200
+    whole = await rig.client.get("/v1/workflow/sessions/s/variables/files")
+    assert orjson.loads(whole.json()["value"]) == orjson.loads(LONG)
+    bodies = [orjson.loads(request.body) for worker in rig.workers for request in worker.received if request.body]
+    (rest,) = [body for body in bodies if body.get("continue_final_message")]
+    said = rest["messages"][-1]
+    assert said["role"] == "assistant"
+    assert f"echo: {LONG}".startswith(said["content"])
+    assert rest["add_generation_prompt"] is False
+    assert 0 < rest["max_tokens"] < 400
