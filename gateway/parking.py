@@ -24,6 +24,8 @@ from gateway.variable_errors import UpstreamFailed, failure
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 1.0
+LOOKS_PER_S = 500
+"""Of all sessions that nothing is told of: with more of them each is looked at less often."""
 MARK_EVERY_S = 2.0
 READ_AT_ONCE = 500
 RESERVE = 3
@@ -250,7 +252,7 @@ class Parking:
                 except Exception:
                     log.exception("parking_failed", extra={"session": session})
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_S):
+                    async with asyncio.timeout(max(LOOK_AGAIN_S, len(self._watches) / LOOKS_PER_S)):
                         await watch.changed.wait()
         finally:
             self._watches.pop((tenant, session), None)

@@ -168,3 +168,19 @@ async def test_values_are_read_in_batches_of_bounded_size(
     batches = [names for names, with_values in shelf.reads if with_values]
     assert all(len(batch) <= 2 for batch in batches)
     assert sorted(name for batch in batches for name in batch) == names
+
+
+async def test_many_sessions_are_looked_at_less_often(
+    lot: Parking, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(parking, "LOOKS_PER_S", 1)
+    waiting = [asyncio.create_task(lot.wait("t", f"s{number}", ("a",), (), within_s=5)) for number in range(50)]
+    await until(lambda: shelf.subscribed == 50)
+    done, _ = await asyncio.wait(waiting, timeout=0.2)
+    assert not done
+    assert len(shelf.reads) <= 100
+    shelf.give("a", "there")
+    for number in range(50):
+        lot.changed("t", f"s{number}")
+    await asyncio.gather(*waiting)
