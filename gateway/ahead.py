@@ -10,21 +10,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engines.base import EngineError, Filled
 from engines.filling import LAST_IN_QUEUE
 from gateway.call import Call
 from gateway.fleet import Fleet, Worker
+from gateway.live import Live
 from gateway.loop import Loop
 from gateway.nouns import ReadyCall
+from gateway.offers import Offer, begin
 from gateway.parking import Told
 from gateway.schedule.events import AbortFill, Fill, FillEnded, FillUnwanted, FillWanted
 from gateway.settings import Ahead as AheadSettings
 from gateway.store.variable import StoredValue
 from gateway.variables.plan import Plan
-from gateway.variables.template import RENDERED_LIMIT_CHARS, Template
 from gateway.wire.request import DROPPED
 
 FILL_S = 120.0
@@ -32,6 +32,8 @@ FILL_S = 120.0
 BYTES_PER_TOKEN = 2
 """A body shorter than this for each token worth filling is not even looked at."""
 CLOSE_S = 2.0
+MAX_READERS = 256
+"""Waiting calls that read their producers' streams along."""
 log = logging.getLogger(__name__)
 
 
@@ -45,26 +47,6 @@ class Counts(Protocol):
         """Count what one computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """The known part of a prompt."""
-
-    fields: dict[str, Any]
-    ends_inside: bool
-    """Whether its last text goes on."""
-
-
-@dataclass(slots=True)
-class Offer:
-    """A waiting call and the inputs it has; what is filled of it is made when a worker idles for it."""
-
-    call: Call
-    template: Template
-    values: dict[str, str]
-    tokens: int = 0
-    """Estimated, of the beginning that was last asked for."""
-
-
 class Ahead:
     """Offers the beginnings of waiting calls to the core, and performs the fills it decides on."""
 
@@ -76,8 +58,11 @@ class Ahead:
         counts: Counts,
         *,
         salt: Callable[[str], str | None],
+        live: Live,
     ) -> None:
         """`measure` says what the scheduler is told of the beginning of a call."""
+        self._live = live
+        self._readers: set[asyncio.Task[None]] = set()
         self.settings = AheadSettings()
         self.salt = salt
         self._loop = loop
@@ -99,16 +84,19 @@ class Ahead:
         self._offers[call.call_id] = offer
         try:
             self._ask(offer)
+            self._read_along(offer)
             yield lambda values: self._know(offer, values)
         except BaseException:
             self._loop.feed(FillUnwanted(call.call_id))
             raise
         finally:
             del self._offers[call.call_id]
+            if offer.reader is not None:
+                offer.reader.cancel()
 
     async def close(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._readers]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -126,10 +114,41 @@ class Ahead:
     def _know(self, offer: Offer, values: Mapping[str, StoredValue]) -> None:
         """More of the call's inputs are there."""
         offer.values = {name: value.text for name, value in values.items()}
+        offer.partial = {}
         self._ask(offer)
+        self._read_along(offer)
+
+    def _read_along(self, offer: Offer) -> None:
+        """Follow the stream of the first missing input, if its producer has one: each step of it makes a piece."""
+        if offer.reader is not None:
+            offer.reader.cancel()
+            offer.reader = None
+        name = next((name for name in offer.template.used if name not in offer.values), None)
+        if not self.settings.piecewise or name is None or len(self._readers) >= MAX_READERS:
+            return
+        offer.reader = task = asyncio.create_task(self._read(offer, name), name=f"read {name} along")
+        self._readers.add(task)
+        task.add_done_callback(self._readers.discard)
+
+    async def _read(self, offer: Offer, name: str) -> None:
+        step_chars = self.settings.min_tokens * BYTES_PER_TOKEN
+        said, asked = "", 0
+        with self._live.follow(offer.call.tenant, offer.call.hint.session or "", name) as follower:
+            while True:
+                await follower.moved.wait()
+                follower.moved.clear()
+                if follower.restarted:
+                    follower.restarted = False
+                    said, asked, offer.tokens = "", 0, 0
+                if follower.text is not None:
+                    said += follower.text.more()
+                if len(said) - asked >= step_chars:
+                    asked = len(said)
+                    offer.partial = {name: said}
+                    self._ask(offer)
 
     def _ask(self, offer: Offer) -> None:
-        beginning = begin(offer.template, offer.values)
+        beginning = begin(offer.template, offer.values, offer.partial)
         if beginning is None:
             return
         head = self._measure(offer.call, beginning.fields)
@@ -170,7 +189,7 @@ class Ahead:
         self._loop.feed(FillEnded(effect.call_id, effect.worker, filled is not None))
 
     async def _send(self, offer: Offer, worker: Worker) -> Filled | None:
-        beginning = begin(offer.template, offer.values)
+        beginning = begin(offer.template, offer.values, offer.partial)
         if beginning is None:
             return None
         call, takes = offer.call, worker.info.capabilities
@@ -184,13 +203,3 @@ class Ahead:
             return await worker.engine.fill(
                 call.request.route.target, headers, fields, ends_inside=beginning.ends_inside, within_s=FILL_S
             )
-
-
-def begin(template: Template, values: Mapping[str, str]) -> Beginning | None:
-    """What is known of a prompt whose inputs are `values` so far; None if that is nothing."""
-    if all(name in values for name in template.used):
-        if template.rendered_chars(values) > RENDERED_LIMIT_CHARS:
-            return None
-        return Beginning(template.render(values), ends_inside=False)
-    fields = template.head(values)
-    return None if fields is None else Beginning(fields, ends_inside=True)

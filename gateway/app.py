@@ -169,7 +169,7 @@ class Gateway:
         parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark)
         orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
         self.live = Live()
-        self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts)
+        self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts, live=self.live)
         dataflow = self.dataflow = Dataflow(
             self.variables,
             parking,

@@ -213,6 +213,8 @@ class Ahead(Section):
 
     fill: bool = True
     """The text before the first missing input of a waiting call."""
+    piecewise: bool = False
+    """Go on with the value that its producer streams, piece by piece, while it does."""
     min_tokens: Count = 256
     """The fewest tokens, cached nowhere yet, that are worth it."""
     below_calls: Count = 1

@@ -137,3 +137,24 @@ async def test_a_worker_that_refuses_the_fill_runs_the_call_all_the_same(make_ri
     await put(rig, "fact", "so")
     assert (await consumer).status_code == 200
     assert rig.gateway.fleet.in_rotation() == 1
+
+
+async def test_a_value_that_streams_is_computed_piece_by_piece_and_seen_by_nobody(make_rig: MakeRig) -> None:
+    behaviour = Behaviour(decode_tokens_per_s=150, output_tokens=600)
+    rig = await make_rig(behaviour, behaviour, ahead__piecewise=True, ahead__min_tokens=64)
+    headers = {"x-workflow-session": "run-1", "x-workflow-outputs": "fact"}
+    producer = asyncio.create_task(rig.chat("Tell me", headers=headers, stream=True, max_tokens=600))
+    await rig.until(rig.in_flight)
+    consumer = begin(rig, RULES + "{{fact}} What follows?", max_tokens=2)
+    await rig.until(lambda: len(fills(rig)) >= 3)
+    assert (await rig.client.get(f"{SESSION}/variables/fact")).status_code == 202
+    await producer
+    reply = await consumer
+
+    prompt = next(body for worker in rig.workers for body in prompts(worker) if body.get("max_tokens") == 2)
+    whole = prompt["messages"][0]["content"]
+    pieces = [fill["messages"][0]["content"] for fill in fills(rig)]
+    assert all(whole.startswith(piece) for piece in pieces)
+    assert pieces == sorted(pieces, key=len)
+    assert len(pieces[-1]) > len(RULES) + 256
+    assert reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"] > len(RULES) // 4 + 64
