@@ -125,7 +125,28 @@ class AsyncWorkflow(base.Flow):
     async def send(self, declared: Declared) -> Any:
         """Send one call; its reply, or what a deferred one is answered with."""
         is_durable = declared.may_defer and await self._is_durable()
-        return await self._client.chat.completions.create(**self._request(declared, is_durable=is_durable))
+        request = self._request(declared, is_durable=is_durable)
+        creating = asyncio.ensure_future(self._client.chat.completions.create(**request))
+        try:
+            await self._refused_producer(declared, creating)
+            return await creating
+        finally:
+            creating.cancel()
+
+    async def _refused_producer(self, declared: Declared, creating: asyncio.Future[Any]) -> None:
+        """Watch those that a call reads until it ends: one that was refused was never declared, so nobody says 424.
+
+        Raises: InputFailed.
+        """
+        feeding = {self._calls[each.number].sending for each in self._declarations.producers(declared)}
+        while feeding and not creating.done():
+            done, _ = await asyncio.wait({creating, *feeding}, return_when=asyncio.FIRST_COMPLETED)
+            feeding -= done
+            failed = [task for task in done if task is not creating and not task.cancelled() and task.exception()]
+            if failed and not creating.done():
+                await asyncio.wait({creating}, timeout=base.CAUSE_S)
+            if failed and not creating.done():
+                raise base.never_declared(declared) from failed[0].exception()
 
     async def fetch(self, declared: Declared, call_id: str) -> Any:
         """The reply of a deferred call. Raises: what the SDK raises, for its outcome too."""
@@ -202,7 +223,7 @@ class AsyncWorkflow(base.Flow):
                     await call
 
     async def _abandon(self) -> None:
-        live = [call for call in self._calls.values() if call.declared.is_deferred or not call.sending.done()]
+        live = [call for call in self._calls.values() if call.declared.is_deferred or not _ended_well(call.sending)]
         for call in live:
             call.cancel()
         if any(call.declared.is_sent for call in live):
@@ -210,3 +231,7 @@ class AsyncWorkflow(base.Flow):
                 async with asyncio.timeout(base.CANCEL_S):
                     await self._client.post(self._session_path("cancel"), cast_to=str)
         await asyncio.gather(*(call.sending for call in live), return_exceptions=True)
+
+
+def _ended_well(sending: asyncio.Task[Any]) -> bool:
+    return sending.done() and not sending.cancelled() and sending.exception() is None

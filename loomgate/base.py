@@ -13,6 +13,7 @@ from hints.client import hint_headers
 from hints.model import Mode, Objective
 from loomgate.clients import AnyClient
 from loomgate.declared import Declarations, Declared, Produced, Read, Variable
+from loomgate.errors import InputFailed
 
 WAIT_S = 60
 """How long one request for a variable waits at the gateway; it is asked again."""
@@ -128,6 +129,12 @@ class Flow:
 
     def _ready_url(self) -> str:
         return self._base_url.rstrip("/").removesuffix("/v1") + "/ready"
+
+
+def never_declared(declared: Declared) -> InputFailed:
+    """For a call that depends on one that was refused, so that the gateway does not know what it waits for."""
+    names = ", ".join(declared.inputs)
+    return InputFailed(declared.step, names, f"{names} will get no value: a call it depends on was refused")
 
 
 def name_of(variable: Variable | Handle | str) -> str:

@@ -140,6 +140,17 @@ class Declarations:
         """The call that produces a variable, or the list of which it is an item."""
         return self._producers.get(name) or self._producers.get(name.rpartition(".")[0])
 
+    def producers(self, declared: Declared) -> list[Declared]:
+        """The calls that produce what a call reads, and what those read, and so on; each once."""
+        found: dict[int, Declared] = {}
+        left = [declared]
+        while left:
+            for each in filter(None, map(self.producer, left.pop().inputs)):
+                if each.number not in found:
+                    found[each.number] = each
+                    left.append(each)
+        return list(found.values())
+
     def _knows(self, name: str) -> bool:
         return name in self._given or self.producer(name) is not None
 

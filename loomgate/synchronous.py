@@ -47,6 +47,8 @@ class SyncCall(base.Handle):
 
     def outcome(self, within_s: float | None = None) -> Any:
         """The reply, fetched if it was deferred; errors are the SDK's."""
+        if within_s is None:
+            self._flow.watch(self)
         reply = self.sending.result(within_s)
         if not self.declared.is_deferred:
             return reply
@@ -130,6 +132,19 @@ class SyncWorkflow(base.Flow):
                 name = f"call {call.declared.default}"
                 threading.Thread(target=self._perform, args=(call, request), name=name, daemon=True).start()
 
+    def watch(self, call: SyncCall) -> None:
+        """Wait for a call, and for those it reads: one that was refused was never declared, so nobody says 424.
+
+        Raises: InputFailed.
+        """
+        feeding = {self._calls[each.number].sending for each in self._declarations.producers(call.declared)}
+        while not call.sending.done():
+            done = wait({call.sending, *feeding}, return_when="FIRST_COMPLETED").done
+            feeding -= done
+            failed = [future for future in done if future is not call.sending and future.exception()]
+            if failed and wait({call.sending}, base.CAUSE_S).not_done:
+                raise base.never_declared(call.declared) from failed[0].exception()
+
     def fetch(self, declared: Declared, call_id: str) -> Any:
         """The reply of a deferred call. Raises: what the SDK raises, for its outcome too."""
         path = self._variable_path(declared.names[0])
@@ -207,8 +222,12 @@ class SyncWorkflow(base.Flow):
 
     def _abandon(self) -> None:
         """Tell the gateway: it ends the calls, and with them their threads. Unsent ones never are."""
-        live = [call for call in self._calls.values() if call.declared.is_deferred or not call.sending.done()]
+        live = [call for call in self._calls.values() if call.declared.is_deferred or not _ended_well(call.sending)]
         if any(call.declared.is_sent for call in live):
             with contextlib.suppress(Exception):  # the error that ended the block is the one to be raised
                 options = {"timeout": base.CANCEL_S, "max_retries": 0}
                 self._client.post(self._session_path("cancel"), cast_to=str, options=options)
+
+
+def _ended_well(sending: Future[Any]) -> bool:
+    return sending.done() and sending.exception() is None

@@ -95,6 +95,22 @@ async def test_a_transform_that_does_not_match_is_its_calls_own_failure(client: 
             await use
 
 
+async def test_a_call_whose_producer_was_refused_does_not_wait_for_it(client: openai.AsyncOpenAI) -> None:
+    async def program() -> None:
+        async with Workflow(client, model="simulated") as flow:
+            one = flow.call("one", messages=user("a"), extra_body={"kv_transfer_params": {}})
+            two = flow.call("two", messages=user(f"{one}"))
+            await flow.call("three", messages=user(f"{two}"))
+
+    with pytest.raises(InputFailed) as caught:
+        async with asyncio.timeout(20):
+            await program()
+    root: BaseException | None = caught.value
+    while isinstance(root, InputFailed):
+        root = root.__cause__
+    assert isinstance(root, openai.BadRequestError)
+
+
 async def test_a_failure_that_nobody_awaits_ends_the_block(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.APIStatusError):
         async with Workflow(client, model="simulated") as flow:

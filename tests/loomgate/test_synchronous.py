@@ -63,6 +63,17 @@ async def test_a_failure_travels_down_the_chain_with_its_causes(sync_client: ope
     assert root.status_code >= 500
 
 
+async def test_a_call_whose_producer_was_refused_does_not_wait_for_it(sync_client: openai.OpenAI) -> None:
+    def program() -> None:
+        with Workflow(sync_client, model="simulated") as flow:
+            one = flow.call("one", messages=user("a"), extra_body={"kv_transfer_params": {}})
+            flow.call("two", messages=user(f"{one}")).result()
+
+    with pytest.raises(InputFailed) as caught:
+        await asyncio.wait_for(asyncio.to_thread(program), 20)
+    assert isinstance(caught.value.__cause__, openai.BadRequestError)
+
+
 async def test_an_error_in_the_block_cancels_the_session(sync_client: openai.OpenAI, rig: Rig) -> None:
     loop = asyncio.get_running_loop()
 
