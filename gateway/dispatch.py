@@ -204,6 +204,10 @@ class Dispatcher:
                 await relay_whole(
                     call, reply, send, self.learns, self._dataflow.commit if tee is not None else None
                 )
+        except LoomgateError:
+            if not reply.streams:
+                call.first_byte_s = None
+            raise
         except EngineError as error:
             self._fleet.failed(dispatch.worker, error)
             call.fault = _fault(dispatch.worker, error)

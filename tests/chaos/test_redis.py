@@ -104,6 +104,18 @@ async def test_a_gateway_starts_without_its_redis_and_finds_it_later(make_rig, a
     await recovers(rig)
 
 
+async def test_a_value_that_cannot_be_committed_is_a_503(make_rig, own_redis: RedisProcess) -> None:
+    rig = await make_rig(Behaviour(decode_tokens_per_s=20), store__url=own_redis.url)
+    call = asyncio.create_task(rig.chat("hello there", headers=DATA))
+    await rig.until(lambda: rig.workers[0].compute.running)
+    own_redis.kill()
+
+    reply = await call
+    assert reply.status_code == 503
+    assert reply.json()["error"]["code"] == "store_unavailable"
+    own_redis.start()
+
+
 async def test_a_redis_killed_under_load_harms_only_the_calls_that_need_it(
     make_rig, own_redis: RedisProcess
 ) -> None:
