@@ -70,6 +70,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the plan, print its tables; not 0 when a server did not start, a run failed, or it was stopped early."""
     options = read_options(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     facts = provenance(options.plan.seeds[0], asdict(options.plan), {})
     options.out.mkdir(parents=True, exist_ok=True)
