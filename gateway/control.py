@@ -75,18 +75,18 @@ def decoded(segment: str) -> str:
     return text
 
 
-def _tenant(request: Request) -> str:
+async def _tenant(request: Request) -> str:
     tenant = getattr(request.state, "tenant", None)
     if not isinstance(tenant, str):
         raise Unauthenticated("No API key.")
     return tenant
 
 
-def _session(session: Annotated[str, Path()]) -> str:
+async def _session(session: Annotated[str, Path()]) -> str:
     return decoded(session)
 
 
-def _call_id(call_id: Annotated[str, Path()]) -> str:
+async def _call_id(call_id: Annotated[str, Path()]) -> str:
     return decoded(call_id)
 
 
