@@ -353,6 +353,8 @@ def _not_committed(answer: Fenced | Refused) -> str:
 
 
 def _reason(call: Call) -> str:
+    if isinstance(call.fault, UpstreamFailed) and call.fault.cause.links:
+        return f"it waited for {call.fault.param}"
     if call.fault is not None:
         return call.fault.message
     if call.client_gone:
