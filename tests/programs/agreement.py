@@ -92,6 +92,9 @@ class Agreement(RuleBasedStateMachine):
 
     def note_calls(self) -> None:
         """Which id is which call: causes speak of ids."""
+        for number, exchange in self.sent.items():
+            if "x-workflow-call" in exchange.headers:
+                self.by_call_id[exchange.headers["x-workflow-call"]] = number
         for gateway in self.world.gateways:
             for call_id, call in gateway.dispatcher._live.items():
                 found = re.search(rb"<(\d+) ", call.request.raw)
@@ -116,8 +119,6 @@ class Agreement(RuleBasedStateMachine):
         if not over:
             return
         exchange.task.result()
-        if "x-workflow-call" in exchange.headers:
-            self.by_call_id[exchange.headers["x-workflow-call"]] = call.number
         if not exchange.left:
             assert exchange.complete
             self.check_reply(call, exchange)

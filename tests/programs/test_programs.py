@@ -27,7 +27,7 @@ def run(machine: type[Programs], examples: int, steps: int) -> None:
         derandomize=MANY == 1,
         deadline=None,
         database=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if MANY > 1 else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(machine, settings=profile)
