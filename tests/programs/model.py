@@ -221,9 +221,9 @@ class Model:
             self.ended(call, 499)
 
     def awaited(self, call: Call) -> bool:
-        """Whether a parked call of its gateway waits for something it produces."""
+        """Whether a parked call waits for something it produces."""
         return any(
-            other.stand is Stand.PARKED and other.gateway == call.gateway and set(other.names) & set(call.outputs)
+            other.stand is Stand.PARKED and set(other.names) & set(call.outputs)
             for other in self.run_of(call).calls
         )
 
@@ -237,14 +237,14 @@ class Model:
         self.wake(run)
         return 201
 
-    def cancel(self, tenant: str, session: str, gateway: int) -> None:
-        """Fail what has a producer and no value, end this gateway's calls of the session."""
+    def cancel(self, tenant: str, session: str) -> None:
+        """Fail what has a producer and no value, end the session's calls on every gateway."""
         run = self.run(tenant, session)
         for variable in run.variables.values():
             if variable.state == "declared":
                 variable.state = "failed"
         for call in run.calls:
-            if call.gateway == gateway and call.stand is not Stand.OVER:
+            if call.stand is not Stand.OVER:
                 self._over(call, 409)
         self.wake(run)
 

@@ -40,14 +40,14 @@ def redis_server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_one_gateway_does_what_the_model_says() -> None:
-    run(Programs, examples=10, steps=25)
+    run(Programs, examples=8, steps=20)
 
 
 def test_two_gateways_on_one_store_do_too() -> None:
     class Two(Programs):
         gateways = 2
 
-    run(Two, examples=4, steps=20)
+    run(Two, examples=3, steps=15)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -56,4 +56,4 @@ def test_so_they_do_on_a_real_redis(redis_server: Server, replicas: int) -> None
         gateways = replicas
         url = redis_server.url
 
-    run(OnRedis, examples=2, steps=20)
+    run(OnRedis, examples=2, steps=15)

@@ -37,6 +37,8 @@ DEPTH = 5
 """Calls that may wait for each other in a row."""
 REPLICAS_SETTLE_S = 3.0
 """By then a replica knows of what another did: a look a second, records twice a second."""
+HEARD_ALWAYS = 1
+"""Cancelled sessions are told on a channel that every replica hears."""
 REDIS_PATIENCE_S = 0.002
 SETTINGS = {
     "server.listen": "127.0.0.1:0",
@@ -104,7 +106,7 @@ class World:
             for name, count in {
                 "parked": gateway.parking.parked,
                 "watched": len(gateway.parking._watches),
-                "subscribed": gateway.wakeups.sessions,
+                "subscribed": gateway.wakeups.sessions - HEARD_ALWAYS,
                 "live": gateway.dispatcher.live,
                 "queued": gateway.loop.queued + snapshot.queued,
                 "in flight": snapshot.in_flight,
