@@ -3,7 +3,8 @@
 Life of a request: (1) `run` puts it in the queue and hands back a future; (2) one task takes everything queued, as
 one batch, as soon as the batch before it is answered; (3) the replies settle the futures. A request whose deadline
 passes is settled by a timer wherever it is, so a frozen server delays nobody longer; a batch that fails or runs out
-of time costs its connection. After several failures in a row the breaker opens: requests fail at once and only the
+of time costs its connection. That timer and the heartbeat's are two for all requests: one for each would cost more
+than its batch does. After several failures in a row the breaker opens: requests fail at once and only the
 task's own probe goes out, until the server answers again. A request is sent at most once.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +95,14 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._idle: asyncio.Future[None] | None = None
         """The task waits for it while nothing is queued."""
+        self._idle_until_s = math.inf
+        """When it will have waited long enough to ask the server how it is."""
+        self._heartbeat: asyncio.TimerHandle | None = None
+        self._beats_at_s = math.inf
+        self._batch_until_s = math.inf
+        """The deadline of the batch under way."""
+        self._late = False
+        """The task was cancelled because that has passed."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -133,8 +143,8 @@ class Pipeline:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in filter(None, (self._timer, self._heartbeat)):
+            timer.cancel()
         self._fail(chain(self._in_flight, self._queue), "is closing")
         self._queue.clear()
         await self._bounded(self._link.close())
@@ -175,15 +185,32 @@ class Pipeline:
     async def _wait_for_work(self) -> None:
         """Idle: ask the server from time to time, and soon again after a failure."""
         idle_s = self._breaker.pause_s if self._breaker.failures else self._heartbeat_s
+        self._idle_until_s = self._loop.time() + idle_s
+        if self._idle_until_s < self._beats_at_s:
+            self._beat_at(self._idle_until_s)
         self._idle = self._loop.create_future()
-        heartbeat = self._loop.call_later(idle_s, self._rouse)
         try:
             await self._idle
         finally:
             self._idle = None
-            heartbeat.cancel()
         if not self._queue:
             await self._probe()
+
+    def _beat_at(self, when_s: float) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._beats_at_s = when_s
+        self._heartbeat = self._loop.call_at(when_s, self._beat)
+
+    def _beat(self) -> None:
+        """The wait that this was set for may be long over, and another one have begun."""
+        self._heartbeat, self._beats_at_s = None, math.inf
+        if self._idle is None:
+            return
+        if self._idle_until_s > self._loop.time():
+            self._beat_at(self._idle_until_s)
+        else:
+            self._rouse()
 
     def _rouse(self) -> None:
         idle, self._idle = self._idle, None
@@ -205,8 +232,7 @@ class Pipeline:
         self._in_flight = batch
         began_s = self._loop.time()
         try:
-            async with asyncio.timeout_at(batch[-1].deadline_s):
-                replies = await self._link.execute([request.command() for request in batch])
+            replies = await self._execute(batch)
         except TimeoutError:
             await self._lost(f"did not answer within {self._deadline_s * 1000:.0f} ms")
         except LinkError as error:
@@ -217,6 +243,21 @@ class Pipeline:
             self.counters.last_latency_s = self._loop.time() - began_s
             self._settle(batch, replies)
         self._in_flight = ()
+
+    async def _execute(self, batch: Sequence[_Request]) -> list[object]:
+        """The replies. Raises: TimeoutError, once `_expire` finds that the batch had its time; LinkError."""
+        self._batch_until_s = batch[-1].deadline_s
+        try:
+            return await self._link.execute([request.command() for request in batch])
+        except asyncio.CancelledError:
+            if self._late and self._task is not None and self._task.cancelling() == 1:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._batch_until_s = math.inf
+            if self._late and self._task is not None:
+                self._late = False
+                self._task.uncancel()
 
     def _settle(self, batch: list[_Request], replies: Sequence[object]) -> None:
         again: list[_Request] = []
@@ -260,16 +301,18 @@ class Pipeline:
                 request.future.set_exception(self._unavailable(why))
 
     def _expire(self) -> None:
-        """Settle the requests whose time is over; they stand in order of their deadlines."""
+        """Settle the requests whose time is over, in order of deadlines; the last of a batch has the batch's."""
         self._timer = None
         now_s = self._loop.time()
+        last = self._in_flight[-1] if self._in_flight else None
         for request in chain(self._in_flight, self._queue):
-            if request.future.done():
-                continue
-            if request.deadline_s > now_s:
+            if request.deadline_s > now_s and (request is last or not request.future.done()):
                 self._timer = self._loop.call_at(request.deadline_s, self._expire)
-                return
+                break
             self._fail((request,), f"did not answer within {self._deadline_s * 1000:.0f} ms")
+        if self._batch_until_s <= now_s and not self._late and self._task is not None:
+            self._late = True
+            self._task.cancel()
 
     async def _probe(self) -> bool:
         """Read a key that is never there; on recovery tell the owner."""

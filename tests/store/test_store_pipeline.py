@@ -111,6 +111,19 @@ async def test_a_request_nobody_waits_for_is_not_sent(pipeline: Pipeline, link: 
     assert [len(batch) for batch in link.batches] == [1]
 
 
+async def test_a_batch_that_nobody_waits_for_any_more_is_given_up_in_time(
+    pipeline: Pipeline, link: FakeLink, eventually
+) -> None:
+    for drops in (1, 2):
+        link.go.clear()
+        asked = ask(pipeline)
+        await eventually(lambda: len(link.batches) == 2 * drops - 1)
+        asked.cancel()
+        await eventually(lambda drops=drops: link.drops == drops)
+        link.go.set()
+        assert await ask(pipeline) == b"w0"
+
+
 async def test_a_lost_script_is_sent_with_its_source_once(pipeline: Pipeline, link: FakeLink) -> None:
     link.answer = lambda command: b"w0" if command[0] == "EVAL" else NoScriptError("none")
     assert await ask(pipeline) == b"w0"
