@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateway.structs import Frozen
+
 CANCELLED = "cancelled"
 """The reason in the cause of a variable whose session was cancelled."""
 
@@ -69,8 +71,7 @@ class StoredValue:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(Frozen):
     """What a call reads, follows and produces."""
 
     call_id: str
@@ -85,8 +86,7 @@ class Declaration:
     """Those of its outputs whose items others may wait for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Frozen):
     """The declaration stands; commits carry this epoch until somebody takes the call over."""
 
     epoch: int
@@ -114,8 +114,7 @@ class Refused:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Frozen):
     """The values stand since `at`, Unix seconds by Redis' clock."""
 
     at: float

@@ -6,12 +6,14 @@ the rest means stands above each script.
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from gateway.store.keys import SCHEMA, VariableKeys
 from gateway.store.scripts import Arg, Reply, Runner, Script, load
+from gateway.structs import Frozen
 
 Row: TypeAlias = "list[bytes | None]"
 """A variable's row, its list's row, its value."""
@@ -48,18 +50,17 @@ READ = load("read_variables", "variables")
 CANCEL = load("cancel_variables", "variables")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Frozen):
     """Where the scripts run: one session's keys and how long they live."""
 
     store: Runner
     keys: VariableKeys
     ttl_s: int
 
-    async def run(self, script: Script, *args: Arg) -> Reply:
+    def run(self, script: Script, *args: Arg) -> Future[Reply]:
         """Run one script. Raises: StoreUnavailable."""
         keys = self.keys
-        return await self.store.run(
+        return self.store.run(
             script,
             (keys.variables, keys.values, keys.calls, keys.readers, keys.depths),
             (SCHEMA, self.ttl_s, keys.channel, *args),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import replace as replace_producer
 from typing import Protocol
 
 import orjson
 from msgspec.structs import replace
 
+from gateway.structs import Unique
 from gateway.variables.producers import Producer, Transform, compile_outputs
 from gateway.variables.template import Template, compile_template
 from gateway.variables.values import Value
@@ -26,8 +25,7 @@ class Filling(Protocol):
         """What is put in its place."""
 
 
-@dataclass(slots=True, eq=False)
-class Plan:
+class Plan(Unique):
     """The data hints of one call, compiled."""
 
     template: Template
@@ -67,7 +65,7 @@ class Plan:
     def of_item(self, owner: str, index: int, item: Filling) -> Plan:
         """What the call of one item of a map consumes and produces."""
         producers = tuple(
-            replace_producer(producer, name=f"{producer.name}.{index}", map=False, map_over=None)
+            replace(producer, name=f"{producer.name}.{index}", map=False, map_over=None)
             for producer in self.producers
         )
         values = {**(self.values or {}), **({self.over: item} if self.over in self.template.used else {})}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
+from msgspec.structs import replace
+
+from gateway.structs import Frozen
 from gateway.variables.jsonpath import WHOLE, BadPath, Path, compile_path
 from gateway.variables.patterns import BadPattern, Pattern, compile_pattern
 from hints import syntax
@@ -35,8 +38,7 @@ _QUICK_BYTES = {Transform.JSON: 16_384, Transform.REGEX: 16_384, Transform.CODE:
 _QUICK_STEPS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Producer:
+class Producer(Frozen):
     """One output: its name, its transform, and how it is committed."""
 
     name: str
@@ -85,6 +87,8 @@ def _param(key: str, value: str | bool) -> str:
 
 def _refuse_shared_names(outputs: Sequence[Output]) -> None:
     """No two outputs of one name, nor one named as an item of another is."""
+    if len(outputs) < 2:
+        return
     named = {output.name: output for output in outputs}
     if len(named) < len(outputs):
         twice = next(output.name for output in outputs if output is not named[output.name])
@@ -104,6 +108,8 @@ class _Compiler:
 
     def producer(self) -> Producer:
         output = self.outputs[self.index]
+        if not output.params:
+            return Producer(output.name)
         said: dict[str, str | bool] = {key: value for key, value in output.params if value is not False}
         for key in said:
             if key not in _KEYS:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from gateway.errors import TooLarge
+from gateway.structs import Frozen
 from gateway.variables.head import cut_at
 from gateway.variables.text_parts import Part, Path, text_parts
 from gateway.wire.routes import Route
@@ -25,8 +25,7 @@ RENDERED_LIMIT_CHARS = 64 << 20
 """A few placeholders and a large value make a body far larger than what was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Frozen):
     """One text with placeholders: `pieces[0] names[0] pieces[1] ... names[-1] pieces[-1]`."""
 
     path: Path
@@ -41,8 +40,7 @@ class Slot:
         return "".join(texts)
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Frozen):
     """One body and where the values of its inputs go. `used` and `unused` keep the order of the listed names."""
 
     route: Route
@@ -106,8 +104,10 @@ class Template:
 
 def compile_template(route: Route, fields: Mapping[str, Any], names: Sequence[str]) -> Template:
     """Find the placeholders of `names` in a body's texts. Never raises; `fields` is kept, not copied."""
+    if not names:
+        return Template(route, fields, (), (), (), (), {}, 0)
     listed = frozenset(names)
-    parts = list(text_parts(route, fields)) if listed else []
+    parts = list(text_parts(route, fields))
     slots = tuple(_slots(parts, listed))
     uses = Counter(name for slot in slots for name in slot.names)
     unused = tuple(name for name in dict.fromkeys(names) if name not in uses)

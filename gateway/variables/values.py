@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from gateway.structs import Frozen
 
 VALUE_LIMIT_BYTES = 4_000_000
 _CUT_OFF = frozenset(
@@ -11,8 +12,7 @@ _CUT_OFF = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ProducedReply:
+class ProducedReply(Frozen):
     """One whole reply, an entry per choice in each field."""
 
     texts: tuple[str, ...]
@@ -26,8 +26,7 @@ class ProducedReply:
         return self.finish_reasons[choice] in _CUT_OFF
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Frozen):
     """A variable's value. `text` is what is put into prompts; of `kind` json it is JSON text."""
 
     text: str
