@@ -117,7 +117,7 @@ async def test_a_batch_that_nobody_waits_for_any_more_is_given_up_in_time(
     for drops in (1, 2):
         link.go.clear()
         asked = ask(pipeline)
-        await eventually(lambda: len(link.batches) == 2 * drops - 1)
+        await eventually(lambda drops=drops: len(link.batches) == 2 * drops - 1)
         asked.cancel()
         await eventually(lambda drops=drops: link.drops == drops)
         link.go.set()
