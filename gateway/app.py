@@ -29,6 +29,7 @@ from gateway.ahead import Ahead
 from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
+from gateway.bodies import Bodies
 from gateway.call import Call
 from gateway.cancellations import Cancellations
 from gateway.control import control_app
@@ -106,6 +107,7 @@ class Gateway:
         self.fleet = Fleet(self.loop.feed, self._evict)
         self.metrics = Metrics(lambda: read_state(self))
         self.background = Background()
+        self.bodies = Bodies()
         self.lineage = Lineage()
         self._salts = Salts(settings.keys, settings.server.trust_groups, settings.request.cache_salt == "tenant")
 
@@ -177,6 +179,7 @@ class Gateway:
             self.live,
             value_bytes=settings.limits.value_bytes,
             left=orphans.left,
+            bodies=self.bodies,
             ahead=self.ahead,
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
@@ -205,6 +208,7 @@ class Gateway:
             salt=self._salts,
             dataflow=dataflow,
             maps=self.maps,
+            bodies=self.bodies,
             started=self.resolver.started,
             ended=self.resolver.ended,
         )
@@ -220,6 +224,8 @@ class Gateway:
             intake=self.intake,
             gate=gate,
             dispatcher=self.dispatcher,
+            bodies=self.bodies,
+            awaits=self.parking.awaits,
             why_not=lambda: self.store.status().why_not,
             ended=self.resolver.ended,
             left=self.programs.ended,
@@ -238,6 +244,7 @@ class Gateway:
         replies = deferred_routes(store, access)
         self.front = Front(
             authenticate=Keys(settings.keys).authenticate,
+            bodies=self.bodies,
             intake=self.intake,
             dispatcher=self.dispatcher,
             deferred=self.deferred,
@@ -266,8 +273,8 @@ class Gateway:
         self._salts = Salts(settings.keys, settings.server.trust_groups, settings.request.cache_salt == "tenant")
         self.front.authenticate = Keys(settings.keys).authenticate
         self.front.comment_every_s = settings.timeouts.comment_every_s
-        self.front.bodies.limit_bytes = settings.limits.body_bytes
-        self.front.bodies.budget_bytes = settings.limits.held_bytes
+        self.bodies.limit_bytes = settings.limits.body_bytes
+        self.bodies.budget_bytes = settings.limits.held_bytes
         self.intake.mode = MODES[settings.hints.mode]
         self.intake.salt = self.dispatcher.salt = self.ahead.salt = self._salts
         self.ahead.settings = settings.ahead

@@ -57,6 +57,7 @@ class Front:
         self,
         *,
         authenticate: Authenticate,
+        bodies: Bodies,
         intake: Intake,
         dispatcher: Dispatcher,
         deferred: DeferredCalls,
@@ -70,7 +71,7 @@ class Front:
         self.draining = False
         self.comment_every_s: float | None = None
         """Streams that have not begun say something this often; None if they are silent."""
-        self.bodies = Bodies()
+        self.bodies = bodies
         self._dispatcher = dispatcher
         self._deferred = deferred
         self._retries = retries

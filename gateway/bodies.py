@@ -1,8 +1,14 @@
-"""Requests' bodies on their way in: read whole, within a deadline, a limit for each and a budget for all."""
+"""Requests' bodies: read whole, within a deadline, a limit for each and a budget for all.
+
+The budget is for those on their way in, those of calls that wait or run, and those made here (rendered ones). It
+never locks up: what is refused is refused at the door, and calls that wait for others leave half of it to them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.types import Message, Receive
 
@@ -28,7 +34,7 @@ class ClientLeft(Exception):
 class Bodies:
     """The bodies a gateway holds: of calls that arrive, wait and run. `held_bytes` is their sum."""
 
-    __slots__ = ("budget_bytes", "held_bytes", "limit_bytes")
+    __slots__ = ("budget_bytes", "held_bytes", "limit_bytes", "parked_bytes")
 
     def __init__(self) -> None:
         self.limit_bytes = 32 << 20
@@ -36,6 +42,44 @@ class Bodies:
         self.budget_bytes = 1 << 30
         """Of all together."""
         self.held_bytes = 0
+        self.parked_bytes = 0
+        """Those of them that belong to calls waiting for variables or steps."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether half of the budget is free: time to take over calls of others."""
+        return self.held_bytes <= self.budget_bytes // 2
+
+    def hold(self, length_bytes: int) -> None:
+        """Count a body that is already here, until `release`. Raises: Overloaded; nothing is held then."""
+        if self.held_bytes + length_bytes > self.budget_bytes:
+            raise _over_budget()
+        self.held_bytes += length_bytes
+
+    def owe(self, length_bytes: int) -> None:
+        """Count a body of a call that was accepted, whatever the budget says: new ones then find less room."""
+        self.held_bytes += length_bytes
+
+    def refuse_parked(self, length_bytes: int) -> None:
+        """Raises Overloaded where calls that wait would leave less than half of the budget to others."""
+        if self.parked_bytes + length_bytes > self.budget_bytes // 2:
+            raise Overloaded(
+                "Calls that wait for variables hold half of the bytes of requests that the gateway may hold "
+                "([limits] held_bytes): send what they wait for, then try again.",
+                code="too_much_parked",
+                retry_after_s=5.0,
+            )
+
+    @contextmanager
+    def parked(self, length_bytes: int, *, needed: bool) -> Iterator[None]:
+        """While a call waits for others; `needed` if it was accepted, or others wait for it. Raises: Overloaded."""
+        if not needed:
+            self.refuse_parked(length_bytes)
+        self.parked_bytes += length_bytes
+        try:
+            yield
+        finally:
+            self.parked_bytes -= length_bytes
 
     async def read(self, receive: Receive, headers: RawHeaders) -> bytes:
         """The whole body, which is held until its length is given to `release`.

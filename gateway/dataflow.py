@@ -17,6 +17,7 @@ import orjson
 from msgspec.structs import replace
 
 from gateway.ahead import Ahead
+from gateway.bodies import Bodies
 from gateway.call import Call, Listener
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.item_commits import ITEMS_AT_ONCE, ItemCommits
@@ -81,6 +82,7 @@ class Dataflow:
         *,
         value_bytes: int,
         left: Listener,
+        bodies: Bodies,
         ahead: Ahead,
     ) -> None:
         """`reestimate` says what a call costs once its body is filled in; no value is longer than `value_bytes`.
@@ -88,6 +90,7 @@ class Dataflow:
         `left` hears when the client of a call that produces something leaves.
         """
         self._left = left
+        self._bodies = bodies
         self.input_s = 600.0
         """How long a call waits for its inputs, at most."""
         self._variables = variables
@@ -149,7 +152,7 @@ class Dataflow:
     async def fill(self, call: Call, plan: Plan, *, reserved: bool = False) -> None:
         """Wait for the inputs, and estimate what the call is with them in; its body is rendered when it is sent.
 
-        Raises: UpstreamFailed, QueueFull, TooLarge.
+        Raises: UpstreamFailed, QueueFull, TooLarge, Overloaded.
         """
         hint = call.hint
         names = tuple(name for name in hint.inputs if name != plan.over)
@@ -158,10 +161,11 @@ class Dataflow:
         call.to(CallState.PARKED)
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
         if plan.over is not None:
-            found = await self._parking.wait(call.tenant, _session(call), names, hint.after, within_s=within_s)
+            with self._bodies.parked(len(call.request.raw), needed=reserved):
+                found = await self._parking.wait(call.tenant, _session(call), names, hint.after, within_s=within_s)
             plan.values = {name: found[name] for name in plan.template.used if name != plan.over}
             return
-        with self._ahead.offered(call, plan) as told:
+        with self._bodies.parked(len(call.request.raw), needed=reserved), self._ahead.offered(call, plan) as told:
             found = await self._parking.wait(
                 call.tenant,
                 _session(call),

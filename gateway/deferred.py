@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from engines.base import RawHeaders
+from gateway.bodies import Bodies
 from gateway.call import Call, Listener
 from gateway.collected import Collected
 from gateway.dispatch import Dispatcher
@@ -19,7 +20,7 @@ from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailabl
 from gateway.gate import Gate
 from gateway.intake import Intake
 from gateway.states import Outcome
-from gateway.store.deferred import Accepted, Deferred, DeferredCall, DeferredReply, tenant_of
+from gateway.store.deferred import TAKE_AT_ONCE, Accepted, Deferred, DeferredCall, DeferredReply, tenant_of
 from gateway.wire.routes import ROUTES, Route
 
 HOLD_EVERY_S = 2.0
@@ -39,11 +40,15 @@ class DeferredCalls:
         intake: Intake,
         gate: Gate,
         dispatcher: Dispatcher,
+        bodies: Bodies,
+        awaits: Callable[[str, str, Iterable[str]], bool],
         why_not: Callable[[], str | None],
         ended: Listener,
         left: Listener,
     ) -> None:
-        """`why_not` says why the store may lose what it was given, None if it may not.
+        """`awaits` says whether calls of this replica wait for one of these variables of a session.
+
+        `why_not` says why the store may lose what it was given, None if it may not.
 
         `ended` hears of calls that were not accepted after all, `left` of each that this replica is done with.
         """
@@ -54,6 +59,8 @@ class DeferredCalls:
         self._ended = ended
         self._left = left
         self._dispatcher = dispatcher
+        self._bodies = bodies
+        self._awaits = awaits
         self._why_not = why_not
         self._running: dict[str, _Run] = {}
         """By their names among the leases."""
@@ -67,7 +74,7 @@ class DeferredCalls:
     async def accept(self, call: Call, headers: RawHeaders) -> Accepted:
         """Take a call over from its client.
 
-        Raises: Unsupported (the store may lose it), QueueFull, ClientFault, StoreUnavailable.
+        Raises: Unsupported (the store may lose it), QueueFull, Overloaded, ClientFault, StoreUnavailable.
         """
         reason = self._why_not()
         if reason is not None:
@@ -87,23 +94,43 @@ class DeferredCalls:
             body=call.request.raw,
             arrived_at=call.arrived_at,
         )
+        length_bytes = len(stored.body)
+        try:
+            self._admit(call, length_bytes)
+        except LoomgateError as error:
+            self._refuse(call, error)
+            raise
         try:
             await self._gate.declare(call)
             accepted = await self._store.accept(stored, call.ready.model)
-        except LoomgateError as error:
-            call.fault = error
-            call.end(Outcome.REFUSED, error.status, asyncio.get_running_loop().time())
-            self._ended(call)
+        except BaseException as error:
+            self._bodies.release(length_bytes)
+            if isinstance(error, LoomgateError):
+                self._refuse(call, error)
             raise
-        self._start(stored.name, call.tenant, call)
+        self._start(stored.name, call.tenant, call, length_bytes)
         return accepted
+
+    def _admit(self, call: Call, length_bytes: int) -> None:
+        """Count a body, unless it would take room that its own producers need. Raises: Overloaded."""
+        hint = call.hint
+        outputs = [output.name for output in hint.outputs]
+        if (hint.inputs or hint.after) and not self._awaits(call.tenant, hint.session or "", outputs):
+            self._bodies.refuse_parked(length_bytes)
+        self._bodies.hold(length_bytes)
+
+    def _refuse(self, call: Call, error: LoomgateError) -> None:
+        call.fault = error
+        call.end(Outcome.REFUSED, error.status, asyncio.get_running_loop().time())
+        self._ended(call)
 
     async def keep(self) -> None:
         """Renew leases and take over those that ran out, until cancelled."""
         while True:
             await asyncio.sleep(HOLD_EVERY_S)
             try:
-                holding = await self._store.hold(list(self._running))
+                take = TAKE_AT_ONCE if self._bodies.has_room else 0
+                holding = await self._store.hold(list(self._running), take=take)
             except StoreUnavailable:
                 continue
             for name in holding.lost:
@@ -113,7 +140,7 @@ class DeferredCalls:
             for name in holding.taken:
                 if name not in self._running:
                     log.info("deferred_taken_over", extra={"call": name.rpartition("/")[2]})
-                    self._start(name, tenant_of(name), None)
+                    self._start(name, tenant_of(name), None, 0)
 
     async def close(self) -> None:
         """Stop running calls; whoever is up next goes on with them at once."""
@@ -127,14 +154,15 @@ class DeferredCalls:
             except StoreUnavailable:
                 log.warning("deferred_leases_left", extra={"calls": len(running)})
 
-    def _start(self, name: str, tenant: str, call: Call | None) -> None:
-        run = _Run(call)
+    def _start(self, name: str, tenant: str, call: Call | None, held_bytes: int) -> None:
+        run = _Run(call, held_bytes)
         run.task = asyncio.create_task(self._run(name, run), name=f"deferred {name}")
         self._running[name] = run
         self._of_tenant[tenant] += 1
 
         def over(_: asyncio.Task[None]) -> None:
             del self._running[name]
+            self._bodies.release(run.held_bytes)
             self._of_tenant[tenant] -= 1
             if not self._of_tenant[tenant]:
                 del self._of_tenant[tenant]
@@ -151,6 +179,9 @@ class DeferredCalls:
                 await self._store.drop((name,))
                 return
             attempt, stored = begun
+            if not run.held_bytes:
+                run.held_bytes = len(stored.body)
+                self._bodies.owe(run.held_bytes)
             if attempt > MAX_ATTEMPTS:
                 reply = await self._give_up(stored)
             else:
@@ -205,9 +236,11 @@ class DeferredCalls:
 class _Run:
     """One deferred call while this replica runs it."""
 
-    def __init__(self, call: Call | None) -> None:
+    def __init__(self, call: Call | None, held_bytes: int) -> None:
         self.call = call
         """None until it is rebuilt from the store's copy."""
+        self.held_bytes = held_bytes
+        """What its body counts among those held; 0 until it is known."""
         self.task: asyncio.Task[None]
 
     def give_up(self) -> None:

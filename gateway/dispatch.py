@@ -25,6 +25,7 @@ from engines.base import (
     Unreachable,
 )
 from gateway.backlog import Backlog
+from gateway.bodies import Bodies
 from gateway.call import Call, Listener
 from gateway.dataflow import Dataflow
 from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout, session_cancelled
@@ -61,12 +62,14 @@ class Dispatcher:
         salt: Callable[[str], str | None],
         dataflow: Dataflow,
         maps: Maps,
+        bodies: Bodies,
         started: Listener,
         ended: Listener,
     ) -> None:
         self.limits = limits
         self._dataflow = dataflow
         self._maps = maps
+        self._bodies = bodies
         self.learns = True
         self.salt = salt
         self._loop = loop
@@ -162,9 +165,21 @@ class Dispatcher:
             request = plan.going_on or request
             body = upstream_body(request, {**ours, "stream": True}, request.route.shape in _TEXT_SHAPES)
             opening = open_reply(worker.engine, request.route.target, headers, body, limits)
-            return gathered(opening, self._dataflow.items_tee(call, plan), limits.reply_bytes)
-        body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
-        return open_reply(worker.engine, request.route.target, headers, body, limits)
+            opening = gathered(opening, self._dataflow.items_tee(call, plan), limits.reply_bytes)
+        else:
+            body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
+            opening = open_reply(worker.engine, request.route.target, headers, body, limits)
+        if plan is None or plan.values is None:
+            return opening
+        return self._counted(opening, len(body))
+
+    async def _counted(self, opening: Coroutine[Any, Any, OpenReply], length_bytes: int) -> OpenReply:
+        """An attempt whose body was rendered here: it counts until the reply has begun, when it is gone."""
+        self._bodies.owe(length_bytes)
+        try:
+            return await opening
+        finally:
+            self._bodies.release(length_bytes)
 
     async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
         """The next attempt. The call leaves its worker first: one that ejects the worker must not evict itself."""
