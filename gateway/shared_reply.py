@@ -121,11 +121,10 @@ class SharedReply:
 
     async def _replay(self, send: Send, event: asyncio.Event, gone: Callable[[], bool]) -> bool:
         """A head goes out with what follows it, so that until then an error can take its place."""
-        at = 0
+        at, messages = 0, self._messages
         while not gone():
             if self.too_long:
                 return await self._break_off(send, begun=at > 0)
-            messages = self._messages
             while (at > 0 or len(messages) > 1) and at < len(messages) and not self.too_long and not gone():
                 await send(messages[at])
                 at += 1
