@@ -261,11 +261,14 @@ class Parking:
 
     async def _look(self, tenant: str, session: str, watch: _Watch) -> None:
         names = list(watch.waiters)
+        declared: set[str] = set()
         for start in range(0, len(names), READ_AT_ONCE):
             part = names[start : start + READ_AT_ONCE]
             for name, variable in (await self._read(tenant, session, part)).items():
                 await self._apply(watch, name, variable)
-        steps = tuple(name for name in watch.waiters if watch.steps[name] > 0)
+                if variable.state is State.DECLARED:
+                    declared.add(name)
+        steps = tuple(name for name in watch.waiters if watch.steps[name] > 0 and name not in declared)
         if steps:
             for name, ended in (await self._finished(tenant, session, steps)).items():
                 if ended:
