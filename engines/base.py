@@ -32,6 +32,18 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class KvSource:
+    """Where one data-parallel engine of a worker publishes its KV events."""
+
+    rank: int
+    events: str
+    """A ZeroMQ address to subscribe to."""
+    replay: str | None = None
+    """Where missed messages can be asked for."""
+    topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """What a probe of a live worker found out."""
 
@@ -40,6 +52,8 @@ class WorkerInfo:
     max_model_len: int | None = None
     kv_capacity_tokens: int | None = None
     block_size: int | None = None
+    kv_sources: tuple[KvSource, ...] = ()
+    """Where its KV events can be read, one for each data-parallel engine."""
     model_cards: tuple[dict[str, object], ...] = field(default=(), compare=False)
     """The entries of its `GET /v1/models`, as received."""
 

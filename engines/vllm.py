@@ -14,10 +14,11 @@ from typing import Any
 
 import orjson
 
-from engines.base import BadReply, Capabilities, EngineError, Filled, RawHeaders, WorkerInfo, WorkerLoad
+from engines.base import BadReply, Capabilities, EngineError, Filled, KvSource, RawHeaders, WorkerInfo, WorkerLoad
 from engines.filling import fill_fields, filled
 from engines.http import HttpClient
 from engines.http_pool import PoolLimits
+from engines.kv_events import sources
 from engines.prometheus import labels_of, samples
 
 ANSWER_S = 10.0
@@ -62,7 +63,9 @@ class VllmWorker:
         if page is None or b"\nvllm:" not in b"\n" + page:
             return info
         info = _with_cache(info, page)
-        return replace(info, capabilities=await self._capabilities(info))
+        kv_sources = await self._kv_sources()
+        known = await self._capabilities(info, None if kv_sources is None else bool(kv_sources))
+        return replace(info, capabilities=known, kv_sources=kv_sources or ())
 
     async def fill(
         self, target: str, headers: RawHeaders, fields: Mapping[str, Any], *, ends_inside: bool, within_s: float
@@ -104,12 +107,12 @@ class VllmWorker:
             raise BadReply(f"GET /v1/models answered {status}, and no list of models")
         return tuple(card for card in cards if isinstance(card, dict) and card.get("id"))
 
-    async def _capabilities(self, info: WorkerInfo) -> Capabilities:
+    async def _capabilities(self, info: WorkerInfo, kv_events: bool | None) -> Capabilities:
         version = _object(await self._get("/version") or b"").get("version")
         known = replace(
             info.capabilities,
             version=version if isinstance(version, str) else None,
-            kv_events=await self._kv_events(),
+            kv_events=kv_events,
             session_id=_release(version) >= SESSION_ID_SINCE,
             cache_salt=_release(version) >= CACHE_SALT_SINCE,
         )
@@ -131,14 +134,10 @@ class VllmWorker:
         usage = _object(body).get("usage") if status == 200 else None
         return usage if isinstance(usage, dict) else None
 
-    async def _kv_events(self) -> bool | None:
+    async def _kv_sources(self) -> tuple[KvSource, ...] | None:
+        """Where KV events are published, empty if they are not; None if it does not tell."""
         page = await self._get("/kv_event_sources")
-        if page is None:
-            return None
-        return any(
-            isinstance(source, dict) and bool(source.get("enable_kv_cache_events"))
-            for source in _object(page).values()
-        )
+        return None if page is None else sources(_object(page), self.http.origin.host)
 
     async def _get(self, target: str) -> bytes | None:
         """The body of a control route; None unless it answers 200. Raises: EngineError."""

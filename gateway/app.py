@@ -45,6 +45,7 @@ from gateway.gate import Gate
 from gateway.graph.lineage import Lineage
 from gateway.http_server import Listening, serve
 from gateway.intake import MODES, Intake
+from gateway.kv_watch import KvWatch
 from gateway.live import Live
 from gateway.loop import Loop
 from gateway.maps import Maps
@@ -104,7 +105,8 @@ class Gateway:
         self._bounds = Bounds(session_ttl_s=settings.store.session_ttl_s)
         self._clock = asyncio.get_running_loop().time
         self.loop = Loop(Scheduler(scheduler_settings(settings)), self._clock)
-        self.fleet = Fleet(self.loop.feed, self._evict)
+        self.caches = KvWatch(self.loop.feed)
+        self.fleet = Fleet(self.loop.feed, self._evict, self.caches)
         self.metrics = Metrics(lambda: read_state(self))
         self.background = Background()
         self.bodies = Bodies()
@@ -146,6 +148,7 @@ class Gateway:
         self._stack.push_async_callback(self.orphans.close)
         self._stack.push_async_callback(self.dataflow.close)
         self._stack.push_async_callback(self.ahead.close)
+        self._stack.push_async_callback(self.caches.close)
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)

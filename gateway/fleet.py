@@ -14,8 +14,9 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
-from engines.base import BadReply, Engine, EngineError, Unreachable, WorkerInfo, WorkerLoad
+from engines.base import BadReply, Engine, EngineError, KvSource, Unreachable, WorkerInfo, WorkerLoad
 from gateway.schedule.events import Event, LoadRead, WorkerDown, WorkerRemoved, WorkerUp
 
 WATCH_EVERY_S = 1.0
@@ -55,14 +56,29 @@ class Worker:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class CacheReaders(Protocol):
+    """Follows what the workers hold cached."""
+
+    def watch(self, worker: str, sources: tuple[KvSource, ...]) -> None:
+        """Read these sources of a worker that is up; none may be left over from before."""
+
+    def forget(self, worker: str) -> None:
+        """The worker is gone."""
+
+
 class Fleet:
     """All workers by name. `feed` takes the scheduler's events, `on_eject` is told whose calls must move."""
 
     def __init__(
-        self, feed: Callable[[Event], None], on_eject: Callable[[str], None], pace_s: float = WATCH_EVERY_S
+        self,
+        feed: Callable[[Event], None],
+        on_eject: Callable[[str], None],
+        caches: CacheReaders | None = None,
+        pace_s: float = WATCH_EVERY_S,
     ) -> None:
-        """`pace_s` is how often a healthy worker is looked at."""
+        """`caches` reads what workers tell of theirs; `pace_s` is how often a healthy worker is looked at."""
         self._pace_s = pace_s
+        self._caches = caches
         self._feed = feed
         self._on_eject = on_eject
         self._workers: dict[str, Worker] = {}
@@ -101,6 +117,8 @@ class Fleet:
         """Forget a worker; its calls in flight are aborted or moved. Raises: KeyError."""
         worker = self._workers.pop(name)
         self._feed(WorkerRemoved(name))
+        if self._caches is not None:
+            self._caches.forget(name)
         self._on_eject(name)
         await _stop(worker)
 
@@ -174,6 +192,8 @@ class Fleet:
         worker.state = WorkerState.UP
         log.info("worker_up", extra={"worker": worker.name, "models": ",".join(info.models)})
         self._feed(_up(worker, fresh))
+        if self._caches is not None:
+            self._caches.watch(worker.name, info.kv_sources)
 
     async def _check(self, worker: Worker) -> None:
         if not await worker.engine.healthy():

@@ -72,6 +72,8 @@ class Reading:
     deferred_age_s: float = 0.0
     connections: int = 0
     loop_lag_s: float = 0.0
+    kv_events: int = 0
+    """Read since the start."""
     workers: tuple[WorkerReading, ...] = ()
     store: StoreReading | None = None
 
@@ -273,6 +275,7 @@ def _state(now: Reading) -> Iterator[Metric]:
     yield GaugeMetricFamily("loomgate_deferred_age_seconds", "Of the oldest such call.", now.deferred_age_s)
     yield GaugeMetricFamily("loomgate_connections", "Clients connected.", now.connections)
     yield GaugeMetricFamily("loomgate_event_loop_lag_seconds", "How late the last timer ran.", now.loop_lag_s)
+    yield CounterMetricFamily("loomgate_kv_events", "KV events read of the workers.", value=now.kv_events)
     yield from _worker_state(now.workers)
     if now.store is not None:
         yield from _store_state(now.store)

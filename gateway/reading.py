@@ -21,6 +21,7 @@ def read_state(gateway: Gateway) -> Reading:
         parked=gateway.parking.parked,
         deferred=gateway.deferred.running,
         loop_lag_s=gateway.loop.lag_s,
+        kv_events=gateway.caches.events,
         workers=tuple(
             WorkerReading(
                 name=worker.name,

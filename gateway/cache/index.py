@@ -1,5 +1,7 @@
 """Which worker probably holds which prefix: an approximate set, taught by dispatches, forgetting like an LRU.
 
+Workers that publish KV events say more: what is really stored (`hold`) and what was evicted (`drop`).
+
 One bitmask of workers per hash, so a prompt is looked up for all workers in one walk; one LRU of hashes per
 worker, bounded by its KV capacity in tokens. Teaching touches a chain from its end to its root, so a boundary is
 never newer than the one before it and what is forgotten first is what vLLM frees first: the tails (its free queue,
@@ -9,7 +11,7 @@ never newer than the one before it and what is forgotten first is what vLLM free
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -83,6 +85,31 @@ class PrefixIndex:
         if held.tokens > held.capacity_tokens or len(pieces) > self._max_entries:
             self._shrink(held, held.capacity_tokens, self._max_entries)
 
+    def hold(self, worker: str, pieces: Iterable[tuple[int, int]]) -> None:
+        """`worker` holds these boundaries: (hash, tokens of its piece). Unknown workers hold nothing."""
+        held = self._workers.get(worker)
+        if held is None:
+            return
+        holders, known, bit = self._holders, held.pieces, held.bit
+        for digest, size in pieces:
+            if digest not in known:
+                known[digest] = size
+                held.tokens += size
+                holders[digest] = holders.get(digest, 0) | bit
+        if held.tokens > held.capacity_tokens or len(known) > self._max_entries:
+            self._shrink(held, held.capacity_tokens, self._max_entries)
+
+    def drop(self, worker: str, hashes: Iterable[int]) -> None:
+        """`worker` is known to hold these boundaries no more."""
+        held = self._workers.get(worker)
+        if held is None:
+            return
+        for digest in hashes:
+            size = held.pieces.pop(digest, None)
+            if size is not None:
+                held.tokens -= size
+                self._leave(digest, ~held.bit)
+
     def matched_tokens(self, chain: Chain) -> Mapping[str, int]:
         """For each worker that holds a prefix of the prompt, the tokens of the longest one it holds."""
         hashes = chain.hashes
@@ -130,14 +157,18 @@ class PrefixIndex:
 
     def _shrink(self, held: _Holdings, max_tokens: int, max_entries: int) -> None:
         """Forget the least recently used until no more than this is held."""
-        holders, pieces, others = self._holders, held.pieces, ~held.bit
+        pieces, others = held.pieces, ~held.bit
         tokens = held.tokens
         while pieces and (tokens > max_tokens or len(pieces) > max_entries):
             digest, size = pieces.popitem(last=False)
             tokens -= size
-            left = holders[digest] & others
-            if left:
-                holders[digest] = left
-            else:
-                del holders[digest]
+            self._leave(digest, others)
         held.tokens = tokens
+
+    def _leave(self, digest: int, others: int) -> None:
+        """Only `others` hold it now, if they do."""
+        left = self._holders[digest] & others
+        if left:
+            self._holders[digest] = left
+        else:
+            del self._holders[digest]

@@ -16,6 +16,7 @@ from gateway.estimate.service import ServiceSample, ServiceTimes
 from gateway.nouns import ReadyCall, Usage
 from gateway.schedule import events
 from gateway.schedule.board import Board
+from gateway.schedule.caches import Caches
 from gateway.schedule.entry import Entry
 from gateway.schedule.events import Effect, Event, Refusal, Reject
 from gateway.schedule.fleet import Fleet
@@ -41,6 +42,7 @@ class Scheduler:
     __slots__ = (
         "_arrivals",
         "_board",
+        "_caches",
         "_filling",
         "_fleet",
         "_handlers",
@@ -59,6 +61,7 @@ class Scheduler:
         self._board = Board()
         self._programs = ProgramTable(settings.max_programs)
         self._fleet = Fleet(settings, self._board, self.index, self.service)
+        self._caches = Caches(self._board, self.index)
         self._placing = Placing(settings, self._board, self.index, self._programs)
         self._filling = self._placing.filling
         self._order = ORDERS[settings.order](settings)
@@ -75,6 +78,10 @@ class Scheduler:
             events.WorkerDown: self._worker_down,
             events.WorkerRemoved: self._worker_removed,
             events.LoadRead: self._load_read,
+            events.CacheWatched: self._cache_watched,
+            events.BlocksStored: self._blocks_stored,
+            events.BlocksRemoved: self._blocks_removed,
+            events.BlocksCleared: self._blocks_cleared,
             events.ShareGranted: self._share_granted,
             events.PlacementLearned: self._placement_learned,
             events.FillWanted: self._fill_wanted,
@@ -202,6 +209,18 @@ class Scheduler:
 
     def _load_read(self, event: events.LoadRead, now_s: float, effects: _Effects) -> None:
         self._fleet.read_load(event, now_s)
+
+    def _cache_watched(self, event: events.CacheWatched, now_s: float, effects: _Effects) -> None:
+        self._caches.watch(event)
+
+    def _blocks_stored(self, event: events.BlocksStored, now_s: float, effects: _Effects) -> None:
+        self._caches.store(event)
+
+    def _blocks_removed(self, event: events.BlocksRemoved, now_s: float, effects: _Effects) -> None:
+        self._caches.remove(event)
+
+    def _blocks_cleared(self, event: events.BlocksCleared, now_s: float, effects: _Effects) -> None:
+        self._caches.clear(event)
 
     def _share_granted(self, event: events.ShareGranted, now_s: float, effects: _Effects) -> None:
         worker = self._board.workers.get(event.name)

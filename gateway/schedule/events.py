@@ -92,6 +92,40 @@ class LoadRead(Struct, frozen=True):
     kv_usage: float
 
 
+class CacheWatched(Struct, frozen=True):
+    """From now on the worker's KV events are told: what it holds need not be guessed."""
+
+    name: str
+
+
+class BlocksStored(Struct, frozen=True):
+    """A worker stored full blocks of a call's prompt, in order; see `gateway/cache/blocks.py`."""
+
+    name: str
+    rank: int
+    """The data-parallel engine of the worker."""
+    call_id: str | None
+    blocks: tuple[bytes, ...]
+    parent: bytes | None
+    """The block before the first; None at the start of the prompt."""
+    block_tokens: int
+
+
+class BlocksRemoved(Struct, frozen=True):
+    """A worker evicted blocks."""
+
+    name: str
+    rank: int
+    blocks: tuple[bytes, ...]
+
+
+class BlocksCleared(Struct, frozen=True):
+    """A worker's cache is empty, or what it holds is not known any more."""
+
+    name: str
+    rank: int
+
+
 class ShareGranted(Struct, frozen=True):
     """This replica's leased share of the worker's token budget, 0 to 1."""
 
@@ -145,6 +179,10 @@ Event = (
     | WorkerDown
     | WorkerRemoved
     | LoadRead
+    | CacheWatched
+    | BlocksStored
+    | BlocksRemoved
+    | BlocksCleared
     | ShareGranted
     | PlacementLearned
     | FillWanted

@@ -38,7 +38,7 @@ class Fleet:
             worker.resize(budget_tokens=max(1, int(event.kv_capacity_tokens * self._settings.budget_ratio)))
             self._index.add(event.name, event.kv_capacity_tokens)
         if event.fresh:
-            self._index.forget(event.name)
+            self._forget_cache(worker)
         worker.fills = event.fills
         before = worker.pools
         self._board.set_up(worker, True)
@@ -59,7 +59,7 @@ class Fleet:
         if worker is None:
             return []
         if forget_cache:
-            self._index.forget(name)
+            self._forget_cache(worker)
         worker.external_calls = 0
         self._board.set_up(worker, False)
         homeless = list(worker.queue)
@@ -98,6 +98,11 @@ class Fleet:
         for worker in self._board.workers.values():
             if now_s - worker.load_read_s > LOAD_VALID_S:
                 worker.external_calls = 0
+
+    def _forget_cache(self, worker: WorkerState) -> None:
+        self._index.forget(worker.name)
+        if worker.blocks is not None:
+            worker.blocks.forget()
 
     def _new(self, name: str) -> WorkerState:
         settings = self._settings

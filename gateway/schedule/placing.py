@@ -188,6 +188,8 @@ class Placing:
         self._board.start(entry, worker, missing_tokens, now_s)
         if call.chain.hashes:
             self._index.teach(name, call.chain)
+            if worker.blocks is not None:
+                worker.blocks.expect(call.call_id, call.chain)
         if call.program is not None:
             self._programs.use(call.program).worker = name
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.service import WorkerRates
 from gateway.schedule.ranked import RankedQueue
 
@@ -16,6 +17,7 @@ class WorkerState:
     """Mutable; changed only by the board and the core, read by policies. Counts are this replica's own calls."""
 
     __slots__ = (
+        "blocks",
         "budget_tokens",
         "calls",
         "external_calls",
@@ -71,6 +73,8 @@ class WorkerState:
         self.load_read_s = float("-inf")
         self.learns_from_s = float("-inf")
         """When its next reply may teach its rates."""
+        self.blocks: WorkerBlocks | None = None
+        """Of a worker whose KV events are told."""
         self.budget_tokens = budget_tokens
         self.max_calls = max_calls
         self.share = 1.0
