@@ -52,6 +52,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds."""
         return self._now_s
 
+    def unix_time(self) -> float:
+        """The same as `time.time` has it, for the store in memory."""
+        return 1.7e9 + self._now_s
+
     def pass_time(self, timeout: float | None) -> list[Any]:
         """Nothing is ready: whoever settles has settled, or the clock moves on."""
         settling, self._settling = self._settling, None

@@ -210,12 +210,15 @@ class Model:
         self._over(call, status)
         self.wake(self.run_of(call))
 
-    def left(self, call: Call) -> None:
-        """Its client left: the call ends, unless somebody waits for what it produces."""
+    def left(self, call: Call, lingers: bool) -> None:
+        """Its client left: the call ends, unless somebody waits for what it produces.
+
+        `lingers` if it was seen to go on: for some seconds a gateway goes by those who waited a moment ago.
+        """
         if call.stand is Stand.OVER or call.left:
             return
         call.left = True
-        if self.awaited(call):
+        if self.awaited(call) or (lingers and self.was_awaited(call)):
             call.orphan_until_s = self.now_s + ORPHAN_S
         else:
             self.ended(call, 499)
@@ -226,6 +229,10 @@ class Model:
             other.stand is Stand.PARKED and set(other.names) & set(call.outputs)
             for other in self.run_of(call).calls
         )
+
+    def was_awaited(self, call: Call) -> bool:
+        """Whether any other call ever listed something it produces."""
+        return any(set(other.names) & set(call.outputs) for other in self.run_of(call).calls if other is not call)
 
     def put(self, tenant: str, session: str, name: str, text: str) -> int:
         """Set a variable from outside: 201 or 409."""

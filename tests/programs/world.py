@@ -133,6 +133,8 @@ async def run_world(gateways: int = 1, url: str | None = None) -> AsyncIterator[
         redis = stack.enter_context(FakeRedis(server=fake) if url is None else Redis.from_url(url))
         redis.flushall()
         loop.patience_s = 0.0 if url is None else REDIS_PATIENCE_S
+        if url is None:
+            stack.enter_context(mock.patch("time.time", loop.unix_time))
         stores: list[Store] = []
 
         async def open_any(_: Settings) -> Store:
