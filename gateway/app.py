@@ -24,41 +24,43 @@ import uvloop
 from engines.compiled import load
 from engines.vllm import VllmWorker
 from gateway import logs
-from gateway.admin import admin_app
-from gateway.ahead import Ahead
+from gateway.ahead.fills import Ahead
 from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
-from gateway.bodies import Bodies
 from gateway.call import Call
-from gateway.cancellations import Cancellations
-from gateway.control import control_app
-from gateway.control_deferred import deferred_routes
-from gateway.control_variables import variable_routes
-from gateway.dataflow import Dataflow
-from gateway.deferred import DeferredCalls
+from gateway.control.admin import admin_app
+from gateway.control.deferred import deferred_routes
+from gateway.control.ports import AdminView, ControlView
+from gateway.control.reading import read_state
+from gateway.control.routes import control_app
+from gateway.control.variable_access import VariableAccess
+from gateway.control.variable_stream import VariableStream
+from gateway.control.variables import variable_routes
+from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.live import Live
+from gateway.dataflow.maps import Maps
+from gateway.dataflow.parking import Parking
+from gateway.dataflow.programs import Programs
+from gateway.detached.cancellations import Cancellations
+from gateway.detached.deferred import DeferredCalls
+from gateway.detached.orphans import Orphans
+from gateway.detached.retries import Retries
 from gateway.dispatch import Dispatcher
 from gateway.estimate.lengths import LengthEstimator
 from gateway.estimate.tokens import TokenEstimator
 from gateway.fleet import Fleet, Worker
 from gateway.gate import Gate
 from gateway.graph.lineage import Lineage
-from gateway.http_server import Listening, serve
+from gateway.http.bodies import Bodies
+from gateway.http.server import Listening, serve
 from gateway.intake import MODES, Intake
 from gateway.kv_watch import KvWatch
-from gateway.live import Live
 from gateway.loop import Loop
-from gateway.maps import Maps
 from gateway.metrics import Metrics
-from gateway.orphans import Orphans
-from gateway.parking import Parking
 from gateway.placements import Placements
-from gateway.ports import AdminView, ControlView
-from gateway.programs import Programs
-from gateway.reading import read_state
-from gateway.relay import AttemptLimits
+from gateway.replies.relay import AttemptLimits
 from gateway.resolve import Resolver
-from gateway.retries import Retries
 from gateway.salt import Salts
 from gateway.schedule.core import Scheduler
 from gateway.schedule.settings import SchedulerSettings
@@ -77,8 +79,6 @@ from gateway.store.sessions import Sessions
 from gateway.store.variable_scripts import Limits as VariableLimits
 from gateway.store.variables import Variables
 from gateway.store.wakeups import Wakeups
-from gateway.variable_access import VariableAccess
-from gateway.variable_stream import VariableStream
 from gateway.wire.request import BodyLimits
 
 TASK_AGAIN_S = 1.0

@@ -15,10 +15,10 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engines.base import RawHeaders, WorkerInfo
-from gateway.bodies import Bodies, ClientLeft
 from gateway.call import Call
-from gateway.deferred import DeferredCalls
-from gateway.deferred_replies import RETRIEVED_AT, location, pending_body
+from gateway.detached.deferred import DeferredCalls
+from gateway.detached.replies import RETRIEVED_AT, location, pending_body
+from gateway.detached.retries import Retries, retry_name
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequest,
@@ -30,10 +30,10 @@ from gateway.errors import (
     error_body,
     error_headers,
 )
+from gateway.http.bodies import Bodies, ClientLeft
 from gateway.intake import Intake
-from gateway.relay import broken_event, workflow_headers
-from gateway.retries import Retries, retry_name
-from gateway.stream_comments import Comments
+from gateway.replies.comments import Comments
+from gateway.replies.relay import broken_event, workflow_headers
 from gateway.wire.routes import ROUTES, Route
 from hints.model import NO_HINT, HintError, Mode
 

@@ -24,19 +24,27 @@ from engines.base import (
     ReplyTooLarge,
     Unreachable,
 )
-from gateway.backlog import Backlog
-from gateway.bodies import Bodies
 from gateway.call import Call, Listener
-from gateway.dataflow import Dataflow
+from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.maps import Maps
 from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout, session_cancelled
 from gateway.fleet import Fleet
 from gateway.gate import Gate
+from gateway.http.bodies import Bodies
 from gateway.loop import Loop
-from gateway.maps import Maps
-from gateway.relay import AttemptLimits, OpenReply, gathered, open_reply, relay_stream, relay_whole, send_body
+from gateway.replies.backlog import Backlog
+from gateway.replies.relay import (
+    AttemptLimits,
+    OpenReply,
+    gathered,
+    open_reply,
+    relay_stream,
+    relay_whole,
+    send_body,
+)
+from gateway.replies.tee import Tee
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
-from gateway.tee import Tee
 from gateway.variables.plan import Plan
 from gateway.wire.headers import worker_headers
 from gateway.wire.request import upstream_body

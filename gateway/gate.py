@@ -6,10 +6,10 @@ import asyncio
 from typing import Protocol
 
 from gateway.call import Call
-from gateway.dataflow import Dataflow
+from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.programs import Programs
 from gateway.nouns import Record
 from gateway.placements import Placements
-from gateway.programs import Programs
 from gateway.store.sessions import ignored
 from gateway.variables.plan import Plan
 

@@ -9,15 +9,15 @@ from msgspec.structs import replace
 
 from gateway.background import Background
 from gateway.call import Call
-from gateway.dataflow import Dataflow
+from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.parking import Parking
+from gateway.dataflow.programs import Programs
 from gateway.estimate.lengths import LengthEstimator
 from gateway.estimate.tokens import TokenEstimator
 from gateway.graph.lineage import Lineage
 from gateway.intake import program_key
 from gateway.nouns import Record
-from gateway.parking import Parking
 from gateway.placements import Placements, PlacementStore
-from gateway.programs import Programs
 from gateway.schedule.events import Event, SessionEnded
 from gateway.states import CallState, Outcome
 

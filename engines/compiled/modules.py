@@ -19,7 +19,7 @@ COMPILED: Final = (
     "gateway/intake.py",
     "gateway/loop.py",
     "gateway/metrics.py",
-    "gateway/relay.py",
+    "gateway/replies/relay.py",
     "gateway/resolve.py",
 )
 """What every call passes through. Whatever mostly waits, such as the HTTP server and the store, gains nothing."""

@@ -11,7 +11,7 @@ from typing import Final
 from gateway import app, logs
 from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
 from gateway.config import SettingsError, config_path, load_settings, reload_settings
-from gateway.http_server import Listening
+from gateway.http.server import Listening
 from gateway.settings import Settings
 from gateway.store.server import ServerError
 

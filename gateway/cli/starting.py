@@ -14,7 +14,7 @@ from typing import Final
 from engines.install.console import StepLine
 from gateway.app import Gateway
 from gateway.fleet import Worker, WorkerState
-from gateway.http_server import Listening
+from gateway.http.server import Listening
 
 INTERRUPTED: Final = 130
 _REFRESH_S: Final = 0.5

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.admin import Document, admin_app
 from gateway.auth import hash_key, new_key
 from gateway.cli import main
 from gateway.config import load_settings
-from gateway.http_server import Listening, serve
+from gateway.control.admin import Document, admin_app
+from gateway.http.server import Listening, serve
 from gateway.settings import Settings
 
 KEY = new_key()

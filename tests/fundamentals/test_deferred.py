@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from engines.simulated import Behaviour
-from gateway import deferred
+from gateway.detached import deferred
 from gateway.store import deferred as stored
 from gateway.store.server import PrivateServer
 from tests.fundamentals.conftest import Program, bare, fault, said

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from engines.simulated import Behaviour
-from gateway import orphans
+from gateway.detached import orphans
 from tests.fundamentals.conftest import Program, fault, said
 from tests.gateway.conftest import Rig
 

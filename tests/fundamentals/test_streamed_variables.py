@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from engines.simulated import Behaviour
-from gateway import variable_stream
+from gateway.control import variable_stream
 from gateway.store.server import PrivateServer
 from tests.fundamentals.conftest import Program, bare, fault
 from tests.gateway.conftest import run_rig

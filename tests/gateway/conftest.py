@@ -14,7 +14,7 @@ import pytest
 from engines.simulated import Behaviour, SimulatedWorker, serve
 from gateway.app import Gateway
 from gateway.config import load_settings
-from gateway.http_server import Listening
+from gateway.http.server import Listening
 
 DEADLINE_S = 10.0
 

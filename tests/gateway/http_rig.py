@@ -12,8 +12,8 @@ from typing import Any
 import uvloop
 
 from gateway.config import load_settings
-from gateway.http_cycle import ON_DISCONNECT
-from gateway.http_server import Listening, serve
+from gateway.http.cycle import ON_DISCONNECT
+from gateway.http.server import Listening, serve
 
 Test = Callable[..., Coroutine[Any, Any, None]]
 

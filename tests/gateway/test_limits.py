@@ -12,7 +12,9 @@ import pytest
 
 from engines.simulated import Behaviour, Fault
 from engines.simulated.faults import GARBAGE_EVENTS
-from gateway import app, bodies, relay
+from gateway import app
+from gateway.http import bodies
+from gateway.replies import relay
 from gateway.schedule.events import Tick
 from gateway.wire.sse import UsageTap
 

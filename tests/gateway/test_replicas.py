@@ -13,8 +13,9 @@ import pytest
 from xxhash import xxh3_128_hexdigest
 
 from engines.simulated import Behaviour
-from gateway import app, parking, shares
-from gateway.cancellations import Cancellations
+from gateway import app, shares
+from gateway.dataflow import parking
+from gateway.detached.cancellations import Cancellations
 from gateway.store import retries as retry_store
 from gateway.store.keys import variable_keys
 from gateway.store.leases import Leases

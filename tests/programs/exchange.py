@@ -12,7 +12,7 @@ from gateway.asgi import Front
 
 
 class Exchange:
-    """One request and its reply over ASGI; the rules of `gateway/http_cycle.py`."""
+    """One request and its reply over ASGI; the rules of `gateway/http/cycle.py`."""
 
     def __init__(self, front: Front, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> None:
         self.status = 0

@@ -1,0 +1,1 @@
+"""Work done before it is asked for, on workers that idle."""

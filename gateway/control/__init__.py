@@ -1,0 +1,1 @@
+"""What operators and owners see and do, beside the calls."""

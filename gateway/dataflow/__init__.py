@@ -1,0 +1,1 @@
+"""Values on their way between calls: declared, waited for, filled in, committed."""

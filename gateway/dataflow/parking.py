@@ -1,0 +1,342 @@
+"""Calls that wait for variables of their session: each wakes when all it waits for is there, or one never will be.
+
+One watcher per session that somebody waits in. It reads what is awaited once per change, however many wait for it.
+A change is told by this replica's own commits or by pub/sub, mere wake-ups both, or it is found by looking again.
+Of a value there is one copy here for as long as anybody holds it: who asks later shares it, without another read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from gateway.dataflow.errors import UpstreamFailed, failure
+from gateway.errors import QueueFull, StoreUnavailable
+from gateway.store.awaited import with_lists
+from gateway.store.variable import Cause, State, StoredValue, Variable
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 1.0
+LOOKS_PER_S = 500
+"""Of all sessions that nothing is told of: with more of them each is looked at less often."""
+MARK_EVERY_S = 2.0
+READ_AT_ONCE = 500
+RESERVE = 3
+"""Calls that others wait for, and deferred ones, may park until there are so many times the limit."""
+READ_BYTES_AT_ONCE = 8 << 20
+"""Of values in one read: each blocks the store for a moment."""
+WAKE_AT_ONCE = 64
+"""Calls woken before the loop turns again: each then estimates a prompt that may be long."""
+_OPEN = (State.UNKNOWN, State.DECLARED)
+
+
+class VariableStore(Protocol):
+    """Where variables stand. Raises: StoreUnavailable."""
+
+    async def read(
+        self, tenant: str, session: str, names: Sequence[str], *, with_values: bool = False
+    ) -> dict[str, Variable]:
+        """The named variables as they stand now."""
+
+
+class WakeUps(Protocol):
+    """Tells of changes in the sessions subscribed to."""
+
+    async def subscribe(self, tenant: str, session: str) -> bool:
+        """From now on changes of this session are told, or (False) soon."""
+
+    def unsubscribe(self, tenant: str, session: str) -> None:
+        """No more."""
+
+
+Awaiting = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
+"""Tells other replicas, for a few seconds, that these variables (tenant, session, names) are awaited here.
+
+Raises: StoreUnavailable.
+"""
+FinishedSteps = Callable[[str, str, tuple[str, ...]], Awaitable[dict[str, bool]]]
+"""(tenant, session, names) to which of these steps have ended. Raises: StoreUnavailable."""
+
+
+Told = Callable[[Mapping[str, StoredValue]], None]
+"""Hears of the values that are there while others are missing; must not raise."""
+
+
+class Inputs(dict[str, StoredValue]):
+    """The values a call waited for."""
+
+    siblings: int = 1
+    """How many calls of this replica waited for the same one, at most, this call among them."""
+
+
+class _Waiter:
+    """One call: what it still misses, and what it got."""
+
+    __slots__ = ("done", "missing", "told", "values", "wanted")
+
+    def __init__(self, wanted: Sequence[str], after: Sequence[str], told: Told | None) -> None:
+        self.wanted = frozenset(wanted)
+        self.missing = {*wanted, *after}
+        self.values = Inputs()
+        self.told = told
+        self.done: asyncio.Future[Inputs] = asyncio.get_running_loop().create_future()
+
+    def got(self, name: str, value: StoredValue | None, siblings: int = 1) -> None:
+        """This one is there, for so many calls."""
+        self.missing.discard(name)
+        if value is not None and name in self.wanted:
+            self.values[name] = value
+            self.values.siblings = max(self.values.siblings, siblings)
+        if self.done.done():
+            return
+        if not self.missing:
+            self.done.set_result(self.values)
+        elif value is not None and self.told is not None:
+            self.told(self.values)
+
+    def fail(self, error: UpstreamFailed) -> None:
+        """This one will never be."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class _Watch:
+    """One session: who waits for which name."""
+
+    __slots__ = ("changed", "marked", "marked_s", "steps", "task", "waiters")
+
+    def __init__(self) -> None:
+        self.marked: set[str] = set()
+        self.marked_s = 0.0
+        """What other replicas were told to be awaited here, and when."""
+        self.waiters: defaultdict[str, set[_Waiter]] = defaultdict(set)
+        self.steps: Counter[str] = Counter()
+        """Names that may be a step's as well as a variable's, and how many wait for each."""
+        self.changed = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def add(self, waiter: _Waiter, after: Iterable[str]) -> None:
+        for name in waiter.missing:
+            self.waiters[name].add(waiter)
+        self.steps.update(after)
+        self.changed.set()
+
+    def remove(self, waiter: _Waiter, after: Iterable[str]) -> None:
+        for name in waiter.missing:
+            waiting = self.waiters.get(name)
+            if waiting is not None:
+                waiting.discard(waiter)
+                if not waiting:
+                    del self.waiters[name]
+        self.steps.subtract(after)
+
+    async def settle(self, name: str, value: StoredValue | None) -> None:
+        waiters = self.waiters.pop(name, ())
+        for number, waiter in enumerate(waiters, start=1):
+            waiter.got(name, value, len(waiters))
+            if number % WAKE_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def fail(self, name: str, error: UpstreamFailed) -> None:
+        for waiter in self.waiters.pop(name, ()):
+            waiter.fail(error)
+
+
+class Parking:
+    """All waiting calls of this replica. Bounded per tenant; `parked` counts them."""
+
+    def __init__(
+        self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps, awaiting: Awaiting
+    ) -> None:
+        self.limit_per_tenant = 10_000
+        self._awaiting = awaiting
+        self._variables = variables
+        self._wakeups = wakeups
+        self._finished = finished
+        self._watches: dict[tuple[str, str], _Watch] = {}
+        self._parked: Counter[str] = Counter()
+        self._held: WeakValueDictionary[_Version, StoredValue] = WeakValueDictionary()
+
+    @property
+    def parked(self) -> int:
+        """Calls waiting now."""
+        return self._parked.total()
+
+    def awaits(self, tenant: str, session: str, names: Iterable[str]) -> bool:
+        """Whether a call of this replica waits for one of these variables."""
+        watch = self._watches.get((tenant, session))
+        if watch is None:
+            return False
+        awaited = with_lists(watch.waiters)
+        return any(name in awaited for name in names)
+
+    def changed(self, tenant: str, session: str) -> None:
+        """Something happened to variables or steps of the session: look."""
+        watch = self._watches.get((tenant, session))
+        if watch is not None:
+            watch.changed.set()
+
+    async def close(self) -> None:
+        """Stop watching; whoever still waits is on its way out."""
+        tasks = [watch.task for watch in self._watches.values() if watch.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def wait(
+        self,
+        tenant: str,
+        session: str,
+        names: Sequence[str],
+        after: Sequence[str],
+        *,
+        within_s: float,
+        told: Told | None = None,
+        reserved: bool = False,
+    ) -> Inputs:
+        """The values of `names`, once all have one and each of `after` has ended or has a value.
+
+        `reserved` is for calls that a full lot must not turn away: others wait for them, or they were accepted.
+        Raises: UpstreamFailed (one never will, or not within the time), QueueFull.
+        """
+        limit = self.limit_per_tenant
+        if self._parked[tenant] >= (limit * RESERVE if reserved else limit):
+            raise QueueFull(
+                "Too many calls of this tenant wait for variables.", code="too_many_parked", retry_after_s=5.0
+            )
+        waiter = _Waiter(names, after, told)
+        watch = self._watch(tenant, session)
+        self._parked[tenant] += 1
+        watch.add(waiter, after)
+        try:
+            async with asyncio.timeout(within_s):
+                return await waiter.done
+        except TimeoutError:
+            raise await self._late(tenant, session, sorted(waiter.missing), within_s) from None
+        finally:
+            watch.remove(waiter, after)
+            self._parked[tenant] -= 1
+            if not self._parked[tenant]:
+                del self._parked[tenant]
+            if not watch.waiters:
+                watch.changed.set()
+
+    def _watch(self, tenant: str, session: str) -> _Watch:
+        watch = self._watches.get((tenant, session))
+        if watch is None:
+            watch = self._watches[tenant, session] = _Watch()
+            watch.task = asyncio.create_task(self._run(tenant, session, watch), name=f"variables of {session}")
+        return watch
+
+    async def _run(self, tenant: str, session: str, watch: _Watch) -> None:
+        """Look until nobody waits any more. The first look comes before the subscription stands: it may be all."""
+        subscribed = False
+        try:
+            while watch.waiters:
+                watch.changed.clear()
+                try:
+                    await self._look(tenant, session, watch)
+                    if watch.waiters and not subscribed:
+                        subscribed = True
+                        await self._wakeups.subscribe(tenant, session)
+                        continue
+                except StoreUnavailable:
+                    log.debug("parked_without_store", extra={"session": session})
+                except Exception:
+                    log.exception("parking_failed", extra={"session": session})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(LOOK_AGAIN_S, len(self._watches) / LOOKS_PER_S)):
+                        await watch.changed.wait()
+        finally:
+            self._watches.pop((tenant, session), None)
+            if subscribed:
+                self._wakeups.unsubscribe(tenant, session)
+
+    async def _look(self, tenant: str, session: str, watch: _Watch) -> None:
+        names = list(watch.waiters)
+        declared: set[str] = set()
+        for start in range(0, len(names), READ_AT_ONCE):
+            part = names[start : start + READ_AT_ONCE]
+            for name, variable in (await self._read(tenant, session, part)).items():
+                await self._apply(watch, name, variable)
+                if variable.state is State.DECLARED:
+                    declared.add(name)
+        steps = tuple(name for name in watch.waiters if watch.steps[name] > 0 and name not in declared)
+        if steps:
+            for name, ended in (await self._finished(tenant, session, steps)).items():
+                if ended:
+                    await watch.settle(name, None)
+        await self._mark(tenant, session, watch)
+
+    async def _mark(self, tenant: str, session: str, watch: _Watch) -> None:
+        """Tell other replicas what is awaited here: at once what is new, all of it every other second."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - watch.marked_s >= MARK_EVERY_S:
+            watch.marked, watch.marked_s = set(), now_s
+        new = tuple(name for name in watch.waiters if name not in watch.marked)
+        for start in range(0, len(new), READ_AT_ONCE):
+            await self._awaiting(tenant, session, new[start : start + READ_AT_ONCE])
+        watch.marked.update(new)
+
+    async def _read(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, Variable]:
+        """Where variables stand, with their values: those that are held here already are not read again."""
+        found = await self._variables.read(tenant, session, names)
+        for name, variable in found.items():
+            held = self._held.get(_version(tenant, session, variable))
+            if held is not None:
+                found[name] = replace(variable, value=held)
+        for batch in _batches(found.values()):
+            read = await self._variables.read(tenant, session, batch, with_values=True)
+            for variable in read.values():
+                if variable.value is not None:
+                    self._held[_version(tenant, session, variable)] = variable.value
+            found |= read
+        return found
+
+    async def _apply(self, watch: _Watch, name: str, variable: Variable) -> None:
+        if variable.state is State.VALUE:
+            await watch.settle(name, variable.value)
+        elif variable.state not in _OPEN:
+            watch.fail(name, failure(variable))
+
+    async def _late(self, tenant: str, session: str, missing: list[str], within_s: float) -> UpstreamFailed:
+        found: Mapping[str, Variable] = {}
+        with contextlib.suppress(StoreUnavailable):
+            found = await self._variables.read(tenant, session, missing[:READ_AT_ONCE])
+        known = [name for name in missing if name in found and found[name].state is State.DECLARED]
+        name = next((name for name in missing if name not in known), missing[0] if missing else "")
+        if name in known:
+            what = f"{name} has no value after {within_s:g} s; call {found[name].call_id} is to produce it."
+        else:
+            what = f"Nobody declared {name} within {within_s:g} s: a call must list it in x-workflow-outputs."
+        return UpstreamFailed(what, name, Cause(()), code="input_timeout")
+
+
+_Version = tuple[str, str, str, str, float]
+
+
+def _version(tenant: str, session: str, variable: Variable) -> _Version:
+    """Names one value for good: a name may get another one when its session has been forgotten."""
+    return tenant, session, variable.name, variable.call_id, variable.at
+
+
+def _batches(variables: Iterable[Variable]) -> list[list[str]]:
+    """Names of those whose value is to be read, in batches of bounded size."""
+    batches: list[list[str]] = []
+    room = 0
+    for variable in variables:
+        if variable.state is not State.VALUE or variable.value is not None:
+            continue
+        if not batches or variable.bytes > room:
+            batches.append([])
+            room = READ_BYTES_AT_ONCE
+        batches[-1].append(variable.name)
+        room -= variable.bytes
+    return batches

@@ -1,0 +1,1 @@
+"""Calls that outlive their client's connection: deferred, orphaned, retried, cancelled from outside."""

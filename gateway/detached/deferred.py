@@ -1,0 +1,255 @@
+"""Deferred calls at work: accepted with 202, run as tasks of their own, taken over from replicas that are gone.
+
+A call that was accepted has exactly one outcome: the first `finish` in the store. Until then somebody holds its
+lease, or finds it run out. Attempts are counted in the store, so that a call that kills gateways ends as failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from engines.base import RawHeaders
+from gateway.call import Call, Listener
+from gateway.dispatch import Dispatcher
+from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
+from gateway.gate import Gate
+from gateway.http.bodies import Bodies
+from gateway.intake import Intake
+from gateway.replies.collected import Collected
+from gateway.states import Outcome
+from gateway.store.deferred import TAKE_AT_ONCE, Accepted, Deferred, DeferredCall, DeferredReply, tenant_of
+from gateway.wire.routes import ROUTES, Route
+
+HOLD_EVERY_S = 2.0
+MAX_ATTEMPTS = 3
+FINISH_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
+"""Pauses between tries to write an outcome; after the last one the lease runs out and another attempt is made."""
+log = logging.getLogger(__name__)
+
+
+class DeferredCalls:
+    """The deferred calls that this replica runs."""
+
+    def __init__(
+        self,
+        store: Deferred,
+        *,
+        intake: Intake,
+        gate: Gate,
+        dispatcher: Dispatcher,
+        bodies: Bodies,
+        awaits: Callable[[str, str, Iterable[str]], bool],
+        why_not: Callable[[], str | None],
+        ended: Listener,
+        left: Listener,
+    ) -> None:
+        """`awaits` says whether calls of this replica wait for one of these variables of a session.
+
+        `why_not` says why the store may lose what it was given, None if it may not.
+
+        `ended` hears of calls that were not accepted after all, `left` of each that this replica is done with.
+        """
+        self.limit_per_tenant = 10_000
+        self._store = store
+        self._intake = intake
+        self._gate = gate
+        self._ended = ended
+        self._left = left
+        self._dispatcher = dispatcher
+        self._bodies = bodies
+        self._awaits = awaits
+        self._why_not = why_not
+        self._running: dict[str, _Run] = {}
+        """By their names among the leases."""
+        self._of_tenant: Counter[str] = Counter()
+
+    @property
+    def running(self) -> int:
+        """Deferred calls of this replica without an outcome."""
+        return len(self._running)
+
+    async def accept(self, call: Call, headers: RawHeaders) -> Accepted:
+        """Take a call over from its client.
+
+        Raises: Unsupported (the store may lose it), QueueFull, Overloaded, ClientFault, StoreUnavailable.
+        """
+        reason = self._why_not()
+        if reason is not None:
+            raise Unsupported(
+                f"Deferred calls need a store that loses nothing: {reason}.", code="store_not_durable", param="mode"
+            )
+        if call.request.stream:
+            raise BadRequest("A deferred call cannot be streamed: leave `stream` out.", param="stream")
+        if self._of_tenant[call.tenant] >= self.limit_per_tenant:
+            raise QueueFull("Too many deferred calls of this tenant.", code="too_many_deferred", retry_after_s=5.0)
+        stored = DeferredCall(
+            tenant=call.tenant,
+            session=call.hint.session or "",
+            call_id=call.call_id,
+            target=call.request.route.target,
+            headers=tuple(headers),
+            body=call.request.raw,
+            arrived_at=call.arrived_at,
+        )
+        length_bytes = len(stored.body)
+        try:
+            self._admit(call, length_bytes)
+        except LoomgateError as error:
+            self._refuse(call, error)
+            raise
+        try:
+            await self._gate.declare(call)
+            accepted = await self._store.accept(stored, call.ready.model)
+        except BaseException as error:
+            self._bodies.release(length_bytes)
+            if isinstance(error, LoomgateError):
+                self._refuse(call, error)
+            raise
+        self._start(stored.name, call.tenant, call, length_bytes)
+        return accepted
+
+    def _admit(self, call: Call, length_bytes: int) -> None:
+        """Count a body, unless it would take room that its own producers need. Raises: Overloaded."""
+        hint = call.hint
+        outputs = [output.name for output in hint.outputs]
+        if (hint.inputs or hint.after) and not self._awaits(call.tenant, hint.session or "", outputs):
+            self._bodies.refuse_parked(length_bytes)
+        self._bodies.hold(length_bytes)
+
+    def _refuse(self, call: Call, error: LoomgateError) -> None:
+        call.fault = error
+        call.end(Outcome.REFUSED, error.status, asyncio.get_running_loop().time())
+        self._ended(call)
+
+    async def keep(self) -> None:
+        """Renew leases and take over those that ran out, until cancelled."""
+        while True:
+            await asyncio.sleep(HOLD_EVERY_S)
+            try:
+                take = TAKE_AT_ONCE if self._bodies.has_room else 0
+                holding = await self._store.hold(list(self._running), take=take)
+            except StoreUnavailable:
+                continue
+            for name in holding.lost:
+                run = self._running.get(name)
+                if run is not None:
+                    run.give_up()
+            for name in holding.taken:
+                if name not in self._running:
+                    log.info("deferred_taken_over", extra={"call": name.rpartition("/")[2]})
+                    self._start(name, tenant_of(name), None, 0)
+
+    async def close(self) -> None:
+        """Stop running calls; whoever is up next goes on with them at once."""
+        running = dict(self._running)
+        for run in running.values():
+            run.give_up()
+        if running:
+            await asyncio.wait([run.task for run in running.values()])
+            try:
+                await self._store.drop(running, for_others=True)
+            except StoreUnavailable:
+                log.warning("deferred_leases_left", extra={"calls": len(running)})
+
+    def _start(self, name: str, tenant: str, call: Call | None, held_bytes: int) -> None:
+        run = _Run(call, held_bytes)
+        run.task = asyncio.create_task(self._run(name, run), name=f"deferred {name}")
+        self._running[name] = run
+        self._of_tenant[tenant] += 1
+
+        def over(_: asyncio.Task[None]) -> None:
+            del self._running[name]
+            self._bodies.release(run.held_bytes)
+            self._of_tenant[tenant] -= 1
+            if not self._of_tenant[tenant]:
+                del self._of_tenant[tenant]
+            if run.call is not None:
+                self._left(run.call)
+
+        run.task.add_done_callback(over)
+
+    async def _run(self, name: str, run: _Run) -> None:
+        """One attempt, from the store's copy of the call to its outcome."""
+        try:
+            begun = await self._store.begin(name)
+            if begun is None:
+                await self._store.drop((name,))
+                return
+            attempt, stored = begun
+            if not run.held_bytes:
+                run.held_bytes = len(stored.body)
+                self._bodies.owe(run.held_bytes)
+            if attempt > MAX_ATTEMPTS:
+                reply = await self._give_up(stored)
+            else:
+                reply = await self._answer(stored, run)
+            await self._finish(stored, reply)
+        except StoreUnavailable as error:
+            log.warning("deferred_left", extra={"call": name.rpartition("/")[2], "reason": error.message})
+        except Exception:
+            log.exception("deferred_failed", extra={"call": name.rpartition("/")[2]})
+
+    async def _answer(self, stored: DeferredCall, run: _Run) -> DeferredReply:
+        """What a client that waited would have got. Raises: StoreUnavailable."""
+        route = ROUTES[stored.target.encode()]
+        collected = Collected()
+        try:
+            if run.call is None:
+                run.call = await self._rebuild(stored, route)
+            await self._dispatcher.run(run.call, list(stored.headers), collected.send)
+        except StoreUnavailable:
+            raise
+        except LoomgateError as error:
+            return DeferredReply(error.status, error_body(error, route.dialect))
+        if not collected.is_complete:
+            return _failed("The worker failed during the reply.")
+        return DeferredReply(collected.status, collected.body)
+
+    async def _give_up(self, stored: DeferredCall) -> DeferredReply:
+        """The end of a call that never came to one: who waits for its outputs is told."""
+        call = await self._rebuild(stored, ROUTES[stored.target.encode()])
+        message = f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end."
+        call.fault = LoomgateError(message, code="deferred_failed")
+        call.end(Outcome.FAILED, call.fault.status, asyncio.get_running_loop().time())
+        self._ended(call)
+        return DeferredReply(call.fault.status, error_body(call.fault, call.request.route.dialect))
+
+    async def _rebuild(self, stored: DeferredCall, route: Route) -> Call:
+        """The call of another replica, under a new epoch: what that one still writes is refused."""
+        call = self._intake.admit(stored.tenant, route, list(stored.headers), stored.body, stored.call_id)
+        await self._gate.take_over(call)
+        return call
+
+    async def _finish(self, stored: DeferredCall, reply: DeferredReply) -> None:
+        for pause_s in FINISH_AGAIN_S:
+            try:
+                await self._store.finish(stored, reply)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+        await self._store.finish(stored, reply)
+
+
+class _Run:
+    """One deferred call while this replica runs it."""
+
+    def __init__(self, call: Call | None, held_bytes: int) -> None:
+        self.call = call
+        """None until it is rebuilt from the store's copy."""
+        self.held_bytes = held_bytes
+        """What its body counts among those held; 0 until it is known."""
+        self.task: asyncio.Task[None]
+
+    def give_up(self) -> None:
+        """Stop: another replica goes on with it, so that nothing has failed."""
+        if self.call is not None and self.call.plan is not None:
+            self.call.plan.undone = False
+        self.task.cancel()
+
+
+def _failed(message: str) -> DeferredReply:
+    error = LoomgateError(message, code="deferred_failed")
+    return DeferredReply(error.status, error_body(error))

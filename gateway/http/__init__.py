@@ -1,0 +1,1 @@
+"""Bytes of clients: the listeners, their connections, requests and bodies."""
