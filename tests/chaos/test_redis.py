@@ -11,7 +11,8 @@ import pytest
 from engines.simulated import Behaviour
 from tests.chaos.conftest import RedisProcess, eventually
 
-STORE_S = 0.25
+STORE_MS = 250
+STORE_S = STORE_MS / 1000
 SLACK_S = 0.5
 DATA = {"x-workflow-session": "s", "x-workflow-outputs": "plan"}
 
@@ -44,7 +45,7 @@ async def until_up(rig) -> None:
 
 
 async def test_a_key_without_its_store_fails_no_call(make_rig, absent_redis: RedisProcess) -> None:
-    rig = await make_rig(Behaviour(), store__url=absent_redis.url)
+    rig = await make_rig(Behaviour(), store__url=absent_redis.url, store__deadline_ms=STORE_MS)
     first, second = [await rig.chat("hello", headers={"idempotency-key": "k"}) for _ in range(2)]
     assert first.status_code == 200
     assert "idempotency-unavailable" in first.headers["x-workflow-notes"]
@@ -60,7 +61,7 @@ async def recovers(rig) -> None:
 
 
 async def test_a_frozen_redis_harms_only_the_calls_that_need_it(make_rig, own_redis: RedisProcess) -> None:
-    rig = await make_rig(Behaviour(), Behaviour(), store__url=own_redis.url)
+    rig = await make_rig(Behaviour(), Behaviour(), store__url=own_redis.url, store__deadline_ms=STORE_MS)
     assert (await timed(rig, "warm", DATA))[0] == 200
     report("before", await unhinted(rig, 400, "before"))
     own_redis.freeze()
@@ -86,14 +87,14 @@ async def test_a_frozen_redis_harms_only_the_calls_that_need_it(make_rig, own_re
 
 
 async def test_the_503_of_a_store_that_is_down_says_when_to_retry(make_rig, absent_redis: RedisProcess) -> None:
-    rig = await make_rig(Behaviour(), store__url=absent_redis.url)
+    rig = await make_rig(Behaviour(), store__url=absent_redis.url, store__deadline_ms=STORE_MS)
     reply = await rig.chat("hi", headers=DATA)
     assert reply.status_code == 503
     assert int(reply.headers["retry-after"]) >= 1
 
 
 async def test_a_gateway_starts_without_its_redis_and_finds_it_later(make_rig, absent_redis: RedisProcess) -> None:
-    rig = await make_rig(Behaviour(), store__url=absent_redis.url)
+    rig = await make_rig(Behaviour(), store__url=absent_redis.url, store__deadline_ms=STORE_MS)
     assert (await timed(rig, "no redis"))[0] == 200
     assert (await timed(rig, "a session", {"x-workflow-session": "s"}))[0] == 200
     assert (await timed(rig, "data", DATA))[0] == 503
@@ -105,7 +106,7 @@ async def test_a_gateway_starts_without_its_redis_and_finds_it_later(make_rig, a
 
 
 async def test_a_value_that_cannot_be_committed_is_a_503(make_rig, own_redis: RedisProcess) -> None:
-    rig = await make_rig(Behaviour(decode_tokens_per_s=20), store__url=own_redis.url)
+    rig = await make_rig(Behaviour(decode_tokens_per_s=20), store__url=own_redis.url, store__deadline_ms=STORE_MS)
     call = asyncio.create_task(rig.chat("hello there", headers=DATA))
     await rig.until(lambda: rig.workers[0].compute.running)
     own_redis.kill()
@@ -119,7 +120,7 @@ async def test_a_value_that_cannot_be_committed_is_a_503(make_rig, own_redis: Re
 async def test_a_redis_killed_under_load_harms_only_the_calls_that_need_it(
     make_rig, own_redis: RedisProcess
 ) -> None:
-    rig = await make_rig(Behaviour(), Behaviour(), store__url=own_redis.url)
+    rig = await make_rig(Behaviour(), Behaviour(), store__url=own_redis.url, store__deadline_ms=STORE_MS)
     assert (await timed(rig, "warm", DATA))[0] == 200
     running = asyncio.create_task(unhinted(rig, 400, "during"))
     own_redis.kill()
@@ -152,7 +153,7 @@ async def test_a_full_redis_refuses_data_and_nothing_else(make_rig, own_redis: R
 
     with redis.Redis(port=own_redis.port) as client:
         client.config_set("maxmemory", 1)
-        rig = await make_rig(Behaviour(), store__url=own_redis.url)
+        rig = await make_rig(Behaviour(), store__url=own_redis.url, store__deadline_ms=STORE_MS)
         assert (await timed(rig, "plain"))[0] == 200
         assert (await timed(rig, "data", DATA))[0] == 503
         client.config_set("maxmemory", 0)

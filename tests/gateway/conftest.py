@@ -91,6 +91,7 @@ async def run_rig(
         urls = [await stack.enter_async_context(serve(worker)) for worker in workers] + (worker_urls or [])
         settings: dict[str, Any] = {
             "store.url": "memory://",
+            "store.deadline_ms": 5000,
             "worker": [{"url": url} for url in urls],
             "timeouts.drain_s": 1.0,
             "request.allow_headers": ["x-fault"],
