@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+UNKNOWN = "unknown"
+"""The commit of a copy that is no checkout."""
 
 
 def provenance(seed: int, options: Mapping[str, object], versions: Mapping[str, str]) -> dict[str, object]:
     """Everything needed to read or repeat a result, ready for JSON."""
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": _first_line(["git", "-C", str(_ROOT), "rev-parse", "HEAD"]),
-        "is_modified": bool(_first_line(["git", "-C", str(_ROOT), "status", "--porcelain", "-uno"])),
+        "commit": _git("rev-parse", "HEAD"),
+        "is_modified": _git("status", "--porcelain", "-uno") not in ("", UNKNOWN),
         "machine": machine(),
         "python": platform.python_version(),
         "wrk": _first_line(["wrk", "-v"]),
@@ -56,6 +58,17 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git(*command: str) -> str:
+    """The first line git says of this folder."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), *command], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return UNKNOWN
+    return next(iter(done.stdout.splitlines()), "")
 
 
 def _first_line(command: Sequence[str]) -> str:
