@@ -253,11 +253,12 @@ class Dataflow:
     async def _commit_all(
         self, call: Call, plan: Plan, values: Mapping[str, Value], known: Collection[str]
     ) -> bool:
-        """Commit what is not `known` to be: items of lists a batch at a time, then all outputs at once."""
+        """Commit what is not `known` to be: all at once; before that, of very many, items of lists in batches."""
         left = {name: value for name, value in values.items() if name not in known}
         items = [name for name in left if name not in plan.names and list_of(name) in plan.lists]
-        for start in range(0, len(items), ITEMS_AT_ONCE):
-            batch = {name: left.pop(name) for name in items[start : start + ITEMS_AT_ONCE]}
+        while len(left) > ITEMS_AT_ONCE and items:
+            batch = {name: left.pop(name) for name in items[:ITEMS_AT_ONCE]}
+            del items[:ITEMS_AT_ONCE]
             if not await self._write(call, plan, batch):
                 return False
         return not left or await self._write(call, plan, left)

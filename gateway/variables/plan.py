@@ -96,7 +96,9 @@ class Plan(Unique):
 def compile_plan(request: Request, hint: Hint) -> Plan:
     """Read a call's data hints. Raises: HintError, BadRequest."""
     producers = compile_outputs(hint.outputs)
-    _refuse_several_lists(request, producers)
+    several = bool(producers) and replies(request) > 1
+    if several:
+        _refuse_several_lists(producers)
     template = compile_template(request.route, request.fields, hint.inputs)
     if template.used:
         refuse_wide_integers(request.raw)
@@ -107,7 +109,7 @@ def compile_plan(request: Request, hint: Hint) -> Plan:
         names=tuple(producer.name for producer in producers),
         texts_only=all(producer.transform is not Transform.MESSAGE for producer in producers),
         gathers=any(producer.each for producer in producers) and _may_stream(request),
-        lists=tuple(producer.name for producer in producers if producer.each or producer.map or request.n > 1),
+        lists=tuple(producer.name for producer in producers if several or producer.each or producer.map),
     )
 
 
@@ -128,12 +130,15 @@ def _mapped(request: Request, hint: Hint, producers: Sequence[Producer]) -> str 
     return over
 
 
-def _refuse_several_lists(request: Request, producers: Sequence[Producer]) -> None:
-    """The items of a list are numbered, and so are replies: not both."""
+def replies(request: Request) -> int:
+    """How many replies a call is to get: `n` for each of its prompts."""
     prompt = request.fields.get("prompt") if request.route.shape is Shape.COMPLETION else None
-    prompts = prompt if isinstance(prompt, list) and not all(type(token) is int for token in prompt) else [prompt]
-    if request.n * len(prompts) == 1:
-        return
+    is_several = isinstance(prompt, list) and not all(type(token) is int for token in prompt)
+    return request.n * (len(prompt) if is_several and isinstance(prompt, list) else 1)
+
+
+def _refuse_several_lists(producers: Sequence[Producer]) -> None:
+    """The items of a list are numbered, and so are replies: not both. Raises: HintError."""
     for producer in producers:
         if producer.each or producer.map:
             kind = "map" if producer.map else "each"

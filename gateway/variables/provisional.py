@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.variables.plan import Plan
+from gateway.variables.plan import Plan, replies
 from gateway.variables.producers import Transform
 from gateway.variables.spool import Spool
 from gateway.variables.streamed_reply import StreamedReply
@@ -38,6 +38,7 @@ class Provisional:
 def streamed_outputs(plan: Plan, request: Request) -> Mapping[str, int]:
     """The variables whose values are the reply's text as it is said, and which of the choices each is."""
     said = [output.name for output in plan.producers if output.transform in _AS_SAID and not output.each]
-    if request.n == 1:
+    choices = replies(request) if said else 1
+    if choices == 1:
         return dict.fromkeys(said, 0)
-    return {f"{name}.{choice}": choice for name in said for choice in range(request.n)}
+    return {f"{name}.{choice}": choice for name in said for choice in range(choices)}

@@ -24,19 +24,17 @@ from gateway.variables.values import (
 def produce(
     producers: Sequence[Producer], reply: ProducedReply, limit_bytes: int = VALUE_LIMIT_BYTES
 ) -> dict[str, Value]:
-    """All values of a reply by name: `name`, or `name.0`, `name.1`, ... where there are several choices.
+    """All values of a reply by name: `name`, with `name.0`, `name.1`, ... of the items of an `each`.
 
-    The items of an output declared `each` follow as `name.0`, ... (`name.0.0`, ... of several choices).
+    Of several choices `name.0`, ... are the values, and `name` is the list of them.
     Raises: TransformFailed; then nothing of the reply is a value.
     """
     values: dict[str, Value] = {}
-    choices = len(reply.texts)
     for producer in producers:
-        for choice in range(choices):
-            name = producer.name if choices == 1 else f"{producer.name}.{choice}"
-            value = values[name] = apply(producer, reply, choice, limit_bytes)
-            if producer.each:
-                values |= {f"{name}.{index}": item for index, item in enumerate(list_items(name, value.text))}
+        given = [apply(producer, reply, choice, limit_bytes) for choice in range(len(reply.texts))]
+        items = given if len(given) != 1 else list_items(producer.name, given[0].text) if producer.each else ()
+        values |= {f"{producer.name}.{index}": item for index, item in enumerate(items)}
+        values[producer.name] = given[0] if len(given) == 1 else _listed(producer.name, given, limit_bytes)
     return values
 
 
@@ -90,6 +88,13 @@ def list_value(items: Sequence[Value]) -> Value:
     """The list of values, as JSON."""
     texts = [value.text if value.kind == "json" else orjson.dumps(value.text).decode() for value in items]
     return Value(f"[{', '.join(texts)}]", "json", any(value.truncated for value in items), len(items))
+
+
+def _listed(name: str, values: Sequence[Value], limit_bytes: int) -> Value:
+    """The list of several choices' values. Raises: ValueTooLarge."""
+    whole = list_value(values)
+    _check_size(name, whole, limit_bytes)
+    return whole
 
 
 def _text(producer: Producer, reply: ProducedReply, choice: int) -> Value:

@@ -75,6 +75,18 @@ async def test_several_replies_to_one_call_are_numbered(program: Program) -> Non
     assert said(await program.call("{{draft.0}}/{{draft.1}}", inputs="draft.0, draft.1")) == "same/same"
 
 
+async def test_several_replies_to_one_call_are_a_list_that_has_an_end(program: Program) -> None:
+    readers = [program.begin(f"{{{{{name}}}}}", inputs=name) for name in ("draft", "draft.1", "draft.9")]
+    await program.until_parked(3)
+    await program.call("same", outputs="draft", body={"n": 2})
+
+    whole, one, beyond = await asyncio.gather(*readers)
+    assert said(whole) == '["same", "same"]'
+    assert said(one) == "same"
+    assert (beyond.status_code, fault(beyond)["code"]) == (424, "past_end")
+    assert (await program.get("draft")).json()["kind"] == "json"
+
+
 async def test_a_streamed_reply_gives_its_value_too(program: Program) -> None:
     async with program.rig.client.stream(
         "POST",

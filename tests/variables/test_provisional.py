@@ -49,3 +49,18 @@ def test_only_what_is_said_as_it_is_can_be_read_along() -> None:
         request = parse_request(ROUTES[b"/v1/chat/completions"], body, BodyLimits())
         plan = compile_plan(request, parse(headers, request.fields).hint)
         assert streamed_outputs(plan, request) == expected
+
+
+def test_several_prompts_are_several_replies_and_their_list_has_items() -> None:
+    headers = [(b"x-workflow-session", b"s"), (b"x-workflow-outputs", b"a")]
+    for prompt, n, names in (
+        (["x", "y"], 1, {"a.0": 0, "a.1": 1}),
+        (["x", "y"], 2, {"a.0": 0, "a.1": 1, "a.2": 2, "a.3": 3}),
+        ([1, 2, 3], 1, {"a": 0}),
+        (["x"], 1, {"a": 0}),
+    ):
+        body = orjson.dumps({"model": "m", "prompt": prompt, "n": n})
+        request = parse_request(ROUTES[b"/v1/completions"], body, BodyLimits())
+        plan = compile_plan(request, parse(headers, request.fields).hint)
+        assert streamed_outputs(plan, request) == names
+        assert plan.lists == (("a",) if len(names) > 1 else ())

@@ -119,18 +119,18 @@ def test_arbitrary_text_gives_a_value_or_says_why(text: str) -> None:
             assert len(apply(producer, reply(text)).text) <= 4 * len(text) + 20
 
 
-def test_several_choices_are_numbered() -> None:
-    producers = compile_outputs(outputs("draft, list;each"))
-    values = produce(producers, reply("[1]", "[2, 3]"))
-    assert {name: value.text for name, value in values.items()} == {
-        "draft.0": "[1]",
-        "draft.1": "[2, 3]",
-        "list.0": "[1]",
-        "list.0.0": "1",
-        "list.1": "[2, 3]",
-        "list.1.0": "2",
-        "list.1.1": "3",
+def test_several_choices_are_numbered_and_listed() -> None:
+    producers = compile_outputs(outputs("draft, list;json"))
+    assert produce(producers, reply("[1]", "[2, 3]")) == {
+        "draft.0": Value("[1]"),
+        "draft.1": Value("[2, 3]"),
+        "draft": Value('["[1]", "[2, 3]"]', "json", items=2),
+        "list.0": Value("[1]", "json", items=1),
+        "list.1": Value("[2, 3]", "json", items=2),
+        "list": Value("[[1], [2, 3]]", "json", items=2),
     }
+    with pytest.raises(ValueTooLarge, match="draft"):
+        produce(producers, reply("[1]", "[2, 3]"), limit_bytes=15)
 
 
 def test_a_truncated_reply_is_a_value_with_a_note_or_a_failure() -> None:
