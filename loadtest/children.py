@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from gateway.store.parent_death import die_with_parent
+
 _STOP_DEADLINE_S = 8.0
 _POLL_S = 0.05
 
@@ -19,7 +21,10 @@ class ChildError(RuntimeError):
 
 
 class Child:
-    """One server started by the benchmark, in a process group of its own so that nothing below it survives."""
+    """One server started by the benchmark, in a process group of its own so that nothing below it survives.
+
+    A benchmark that is killed outright takes it along; the thread that starts a child must outlive it.
+    """
 
     def __init__(self, name: str, argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
         self.name = name
@@ -32,6 +37,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=_inherited_env() | dict(env),
                 start_new_session=True,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - it looks nothing up after the fork
             )
 
     @property

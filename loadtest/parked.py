@@ -4,7 +4,8 @@
 
 One gateway in front of mock workers, on a real Redis. First `--calls` calls park, as many as the tenant may, and
 one more is refused; then their values are produced by calls through the same gateway, and every one of them must be
-answered. Then `--consumers` calls wait for one value of `--value-kb`, which a PUT gives them.
+answered. Then `--consumers` calls wait for one value of `--value-kb`, which a PUT gives them. The first call
+that is answered otherwise than it should be ends the run, with its status and body.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import argparse
 import asyncio
 import contextlib
 import re
+import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loadtest.burst import Burst, CallRefused, allow_connections, exchange
 from loadtest.children import ChildError, Family, answers, free_port
-from loadtest.generator import read_head
 from loadtest.mixes import CHAT_PATH, MODEL
 from loadtest.procfs import PeakRss, tree_rss_bytes
 from loadtest.provenance import headline, provenance
@@ -30,10 +32,14 @@ from loadtest.stage import start_mock, start_redis
 from loadtest.table import markdown
 
 TARGET_BYTES = 20_000
+STORE_DEADLINE_MS = 2_000
+"""Load, gateway, worker and store share this machine's cores: a reply of the store's may wait its turn."""
+NAMES = 100
+"""Variables that a session's calls wait for."""
 _READY_S = 60.0
-_DEADLINE_S = 300.0
-_OPENED_AT_ONCE = 64
 _POLL_S = 0.2
+_PROGRESS_S = 2.0
+_TOO_MANY = 429
 _PARKED = re.compile(r"^loomgate_parked_calls (\d+)", re.MULTILINE)
 
 
@@ -45,6 +51,7 @@ class Options:
     consumers: int
     value_bytes: int
     sessions: int
+    limit_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +66,46 @@ class Target:
         """Calls that wait for variables, by its own metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=10) as page:
             found = _PARKED.search(page.read().decode())
-        return int(found[1]) if found else 0
+        return int(float(found[1])) if found else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print the table; not 0 when a call was lost."""
+    """Measure and print the table; not 0 when a call was lost, or it took too long."""
+    options = read_options(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    facts = provenance(0, {name: getattr(options, name) for name in Options.__slots__}, {})
+    rows: list[list[str]] = []
+    status = 1
+    try:
+        allow_connections(options.calls + options.consumers)
+        with _gateway(options) as target:
+            asyncio.run(asyncio.wait_for(_measure(target, options, rows), options.limit_s))
+        status = 0
+    except TimeoutError:
+        _progress(f"stopped after {options.limit_s:g} s (--limit-s)")
+    except (ChildError, CallRefused, OSError) as error:
+        _progress(str(error))
+    except KeyboardInterrupt:
+        _progress("stopped before the end")
+        status = 130
+    if rows:
+        print(headline(facts) + "\n")
+        print(markdown(["what", "figure"], rows))
+    return status
+
+
+def read_options(argv: Sequence[str] | None) -> Options:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.parked", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--consumers", type=int, default=1_000)
     parser.add_argument("--value-kb", type=int, default=100)
     parser.add_argument("--sessions", type=int, default=1, help="that the parked calls are spread over")
+    parser.add_argument("--limit-s", type=float, default=170.0, metavar="N", help="stop by itself")
     given = parser.parse_args(argv)
-    options = Options(given.calls, given.consumers, given.value_kb * 1000, given.sessions)
-    facts = provenance(0, {name: getattr(options, name) for name in Options.__slots__}, {})
-    try:
-        with _gateway(options) as target:
-            rows, lost = asyncio.run(_measure(target, options))
-    except (ChildError, OSError) as error:
-        print(f"parked: {error}", file=sys.stderr)
-        return 1
-    print(headline(facts) + "\n")
-    print(markdown(["what", "figure"], rows))
-    return 1 if lost else 0
+    return Options(given.calls, given.consumers, given.value_kb * 1000, given.sessions, given.limit_s)
 
 
 @contextlib.contextmanager
@@ -93,10 +117,10 @@ def _gateway(options: Options) -> Iterator[Target]:
         config = family.folder / "gateway.toml"
         config.write_text(
             f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin_port}"\n'
-            f'[store]\nurl = "{store_url}"\n[log]\nlevel = "warning"\n'
+            f'[store]\nurl = "{store_url}"\ndeadline_ms = {STORE_DEADLINE_MS}\n[log]\nlevel = "warning"\n'
             f"[limits]\nparked_per_tenant = {options.calls}\n"
             f"queue_per_tenant = {options.calls + options.consumers}\n"
-            f"connections = {2 * options.calls + options.consumers}\n"
+            f"connections = {options.calls + options.consumers + 200}\n"
             f'[[worker]]\nname = "w"\nurl = "http://127.0.0.1:{worker_port}"\n'
         )
         program = Path(sys.executable).with_name("loomgate")
@@ -105,84 +129,91 @@ def _gateway(options: Options) -> Iterator[Target]:
         yield Target(child.pid, port, admin_port)
 
 
-async def _measure(target: Target, options: Options) -> tuple[list[list[str]], int]:
-    await _answered(target, [_call(f"warm-{number}") for number in range(200)])
-    rows, lost = await _park(target, options)
-    more, also_lost = await _fan_out(target, options)
-    return rows + more, lost + also_lost
+async def _measure(target: Target, options: Options, rows: list[list[str]]) -> None:
+    """Append the rows of each part as it ends. Raises: CallRefused."""
+    await Burst(target.port, [_call(f"warm-{number}") for number in range(200)]).run()
+    rows += await _park(target, options)
+    rows += await _fan_out(target, options)
 
 
-async def _park(target: Target, options: Options) -> tuple[list[list[str]], int]:
+async def _park(target: Target, options: Options) -> list[list[str]]:
     """Park as many calls as may be, refuse one more, then produce what they wait for."""
-    names = [(f"run-{number % options.sessions}", f"v{number % 100}") for number in range(options.calls)]
+    names = [(f"run-{number % options.sessions}", f"v{number % NAMES}") for number in range(options.calls)]
     requests = [_call(session, "inputs", name) for session, name in names]
     body_bytes = len(requests[0].partition(b"\r\n\r\n")[2])
     before_bytes = tree_rss_bytes(target.pid)
-    waiting = asyncio.create_task(_answered(target, requests))
-    await _until(lambda: target.parked() == options.calls)
-    per_call = (tree_rss_bytes(target.pid) - before_bytes) / options.calls - body_bytes
-    refused = not await _answered(target, [_call("run-0", "inputs", "v0")])
-    produced_s = time.perf_counter()
-    producers = [_call(session, "outputs", name) for session, name in dict.fromkeys(names)]
-    produced = await _answered(target, producers)
-    answered = await waiting
-    took_s = time.perf_counter() - produced_s
+    waiting = Burst(target.port, requests)
+    async with _parked(target, waiting, "calls") as answered:
+        per_call = (tree_rss_bytes(target.pid) - before_bytes) / options.calls - body_bytes
+        refusal = await exchange(target.port, _call("run-0", "inputs", "v0"))
+        produced_s = time.perf_counter()
+        producers = [_call(session, "outputs", name) for session, name in dict.fromkeys(names)]
+        produced = await Burst(target.port, producers).run()
+        await _told(answered, waiting)
+        took_s = time.perf_counter() - produced_s
+    if refusal.status != _TOO_MANY:
+        raise CallRefused(f"one call more than may park was answered {refusal.status}: {refusal.body[:500]!r}")
     verdict = "ok" if per_call <= TARGET_BYTES else "MISSED"
-    rows = [
+    return [
         [
             f"memory per parked call beyond its body of {body_bytes} B, {options.calls:,} parked",
             f"{per_call:,.0f} B",
         ],
         [f"target {TARGET_BYTES:,} B", verdict],
-        ["one call more than may park", "429" if refused else "NOT REFUSED"],
-        [f"answered once {produced} producers had run, all at the bound", f"{answered:,} of {options.calls:,}"],
+        ["one call more than may park", str(refusal.status)],
+        [
+            f"answered once {produced} producers had run, all at the bound",
+            f"{waiting.answered:,} of {options.calls:,}",
+        ],
         ["from the first producer to the last answer", f"{took_s:.2f} s"],
     ]
-    return rows, options.calls - answered + len(producers) - produced
 
 
-async def _fan_out(target: Target, options: Options) -> tuple[list[list[str]], int]:
+async def _fan_out(target: Target, options: Options) -> list[list[str]]:
     """One value for many: what it takes until the last of them is answered."""
-    requests = [_call("fan", "inputs", "value") for _ in range(options.consumers)]
-    waiting = asyncio.create_task(_answered(target, requests))
-    await _until(lambda: target.parked() == options.consumers)
-    before_bytes = tree_rss_bytes(target.pid)
-    peak = PeakRss(target.pid)
-    began_s = time.perf_counter()
-    await asyncio.to_thread(_put, target.port, "fan", "value", options.value_bytes)
-    answered = await waiting
-    took_s = time.perf_counter() - began_s
-    grown_bytes = peak.read_bytes() - before_bytes
+    waiting = Burst(target.port, [_call("fan", "inputs", "value") for _ in range(options.consumers)])
+    async with _parked(target, waiting, "consumers") as answered:
+        before_bytes = tree_rss_bytes(target.pid)
+        peak = PeakRss(target.pid)
+        began_s = time.perf_counter()
+        await asyncio.to_thread(_put, target.port, "fan", "value", options.value_bytes)
+        await _told(answered, waiting)
+        took_s = time.perf_counter() - began_s
+        grown_bytes = peak.read_bytes() - before_bytes
     what = f"{options.consumers:,} consumers of one value of {options.value_bytes // 1000} kB"
-    rows = [
-        [f"{what}: answered", f"{answered:,} of {options.consumers:,}"],
+    return [
+        [f"{what}: answered", f"{waiting.answered:,} of {options.consumers:,}"],
         ["from the PUT to the last answer", f"{took_s:.2f} s"],
         ["peak memory above that while they were parked", f"{grown_bytes / 1e6:.1f} MB"],
         ["their bodies, were they all rendered at once", f"{options.consumers * options.value_bytes / 1e6:.1f} MB"],
     ]
-    return rows, options.consumers - answered
 
 
-async def _answered(target: Target, requests: Sequence[bytes]) -> int:
-    """Send each on a connection of its own, all open until the last is answered; how many got a 2xx."""
-    gate = asyncio.Semaphore(_OPENED_AT_ONCE)
-    async with asyncio.timeout(_DEADLINE_S):
-        return sum(await asyncio.gather(*(_exchange(target.port, request, gate) for request in requests)))
-
-
-async def _exchange(port: int, request: bytes, gate: asyncio.Semaphore) -> bool:
-    async with gate:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
-        writer.write(request)
-        await writer.drain()
+@contextlib.asynccontextmanager
+async def _parked(target: Target, waiting: Burst, what: str) -> AsyncIterator[asyncio.Task[int]]:
+    """The calls on their way, once all of them wait; given up however the block ends. Raises: CallRefused."""
+    task = asyncio.create_task(waiting.run(), name=f"waiting {what}")
+    told_s = time.monotonic()
     try:
-        is_success, _, length = await read_head(reader)
-        await reader.readexactly(length)
-    except (OSError, asyncio.IncompleteReadError):
-        return False
+        while (parked := await asyncio.to_thread(target.parked)) < len(waiting):
+            if time.monotonic() - told_s >= _PROGRESS_S:
+                told_s = time.monotonic()
+                _progress(f"{parked:,} of {len(waiting):,} {what} wait")
+            await asyncio.wait((task,), timeout=_POLL_S)
+            if task.done():
+                raise CallRefused(f"all {task.result()} were answered before their input was there")
+        _progress(f"all {len(waiting):,} {what} wait")
+        yield task
     finally:
-        writer.close()
-    return is_success
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _told(task: asyncio.Task[int], waiting: Burst) -> None:
+    """Wait until all are answered, and say how it goes. Raises: CallRefused."""
+    while not (await asyncio.wait((task,), timeout=_PROGRESS_S))[0]:
+        _progress(f"{waiting.answered:,} of {len(waiting):,} answered")
+    task.result()
 
 
 def _call(session: str, kind: str = "", name: str = "") -> bytes:
@@ -200,10 +231,8 @@ def _put(port: int, session: str, name: str, value_bytes: int) -> None:
     urllib.request.urlopen(request, timeout=30).close()
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_DEADLINE_S):
-        while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(_POLL_S)
+def _progress(line: str) -> None:
+    print(f"parked: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

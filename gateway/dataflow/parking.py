@@ -1,6 +1,7 @@
 """Calls that wait for variables of their session: each wakes when all it waits for is there, or one never will be.
 
-One watcher per session that somebody waits in. It reads what is awaited once per change, however many wait for it.
+One watcher per session that somebody waits in. It reads what is awaited once per change, however many wait for it;
+a call that comes meanwhile costs a look at the names nobody waited for yet.
 A change is told by this replica's own commits or by pub/sub, mere wake-ups both, or it is found by looking again.
 Of a value there is one copy here for as long as anybody holds it: who asks later shares it, without another read.
 """
@@ -110,7 +111,7 @@ class _Waiter:
 class _Watch:
     """One session: who waits for which name."""
 
-    __slots__ = ("changed", "marked", "marked_s", "steps", "task", "waiters")
+    __slots__ = ("changed", "fresh", "looked_s", "marked", "marked_s", "steps", "task", "told", "waiters")
 
     def __init__(self) -> None:
         self.marked: set[str] = set()
@@ -120,13 +121,33 @@ class _Watch:
         self.steps: Counter[str] = Counter()
         """Names that may be a step's as well as a variable's, and how many wait for each."""
         self.changed = asyncio.Event()
+        self.fresh: set[str] = set()
+        """Awaited, and never looked at."""
+        self.told = True
+        """Something may have happened to any of them since the last look at all, which began at `looked_s`."""
+        self.looked_s = 0.0
         self.task: asyncio.Task[None] | None = None
 
     def add(self, waiter: _Waiter, after: Iterable[str]) -> None:
+        """Let it wait, and have a look at those of its names that nobody waited for in this way."""
         for name in waiter.missing:
+            if name not in self.waiters:
+                self.fresh.add(name)
             self.waiters[name].add(waiter)
+        self.fresh.update(after)
         self.steps.update(after)
-        self.changed.set()
+        if self.fresh:
+            self.changed.set()
+
+    def due(self, now_s: float, every_s: float) -> list[str]:
+        """What to look at now: all of it where something was told or it is time, else what is new."""
+        if self.told or now_s >= self.looked_s + every_s:
+            self.told, self.looked_s = False, now_s
+            names = list(self.waiters)
+        else:
+            names = [name for name in self.fresh if name in self.waiters]
+        self.fresh.clear()
+        return names
 
     def remove(self, waiter: _Waiter, after: Iterable[str]) -> None:
         for name in waiter.missing:
@@ -181,6 +202,7 @@ class Parking:
         """Something happened to variables or steps of the session: look."""
         watch = self._watches.get((tenant, session))
         if watch is not None:
+            watch.told = True
             watch.changed.set()
 
     async def close(self) -> None:
@@ -238,13 +260,15 @@ class Parking:
     async def _run(self, tenant: str, session: str, watch: _Watch) -> None:
         """Look until nobody waits any more. The first look comes before the subscription stands: it may be all."""
         subscribed = False
+        loop = asyncio.get_running_loop()
         try:
             while watch.waiters:
                 watch.changed.clear()
+                every_s = max(LOOK_AGAIN_S, len(self._watches) / LOOKS_PER_S)
                 try:
-                    await self._look(tenant, session, watch)
+                    await self._look(tenant, session, watch, watch.due(loop.time(), every_s))
                     if watch.waiters and not subscribed:
-                        subscribed = True
+                        subscribed = watch.told = True
                         await self._wakeups.subscribe(tenant, session)
                         continue
                 except StoreUnavailable:
@@ -252,15 +276,14 @@ class Parking:
                 except Exception:
                     log.exception("parking_failed", extra={"session": session})
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(LOOK_AGAIN_S, len(self._watches) / LOOKS_PER_S)):
+                    async with asyncio.timeout_at(watch.looked_s + every_s):
                         await watch.changed.wait()
         finally:
             self._watches.pop((tenant, session), None)
             if subscribed:
                 self._wakeups.unsubscribe(tenant, session)
 
-    async def _look(self, tenant: str, session: str, watch: _Watch) -> None:
-        names = list(watch.waiters)
+    async def _look(self, tenant: str, session: str, watch: _Watch, names: Sequence[str]) -> None:
         declared: set[str] = set()
         for start in range(0, len(names), READ_AT_ONCE):
             part = names[start : start + READ_AT_ONCE]
@@ -268,19 +291,21 @@ class Parking:
                 await self._apply(watch, name, variable)
                 if variable.state is State.DECLARED:
                     declared.add(name)
-        steps = tuple(name for name in watch.waiters if watch.steps[name] > 0 and name not in declared)
+        steps = tuple(
+            name for name in names if name in watch.waiters and watch.steps[name] > 0 and name not in declared
+        )
         if steps:
             for name, ended in (await self._finished(tenant, session, steps)).items():
                 if ended:
                     await watch.settle(name, None)
-        await self._mark(tenant, session, watch)
+        await self._mark(tenant, session, watch, names)
 
-    async def _mark(self, tenant: str, session: str, watch: _Watch) -> None:
+    async def _mark(self, tenant: str, session: str, watch: _Watch, names: Sequence[str]) -> None:
         """Tell other replicas what is awaited here: at once what is new, all of it every other second."""
         now_s = asyncio.get_running_loop().time()
         if now_s - watch.marked_s >= MARK_EVERY_S:
-            watch.marked, watch.marked_s = set(), now_s
-        new = tuple(name for name in watch.waiters if name not in watch.marked)
+            watch.marked, watch.marked_s, names = set(), now_s, list(watch.waiters)
+        new = tuple(name for name in names if name in watch.waiters and name not in watch.marked)
         for start in range(0, len(new), READ_AT_ONCE):
             await self._awaiting(tenant, session, new[start : start + READ_AT_ONCE])
         watch.marked.update(new)

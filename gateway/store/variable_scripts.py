@@ -26,7 +26,8 @@ class Limits:
     """What one session's variables may take. Every script's work is bounded by these."""
 
     variables: int = 10_000
-    calls: int = 10_000
+    calls: int = 20_000
+    """Twice what a tenant may park: the producers they wait for are calls of the session as well."""
     readers: int = 100_000
     """Pairs of a call and a variable that it reads or follows."""
     names_per_call: int = 1_000

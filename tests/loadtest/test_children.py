@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,28 @@ def test_a_family_ends_its_children_and_what_they_started(tmp_path: Path) -> Non
         below = int(note.read_text())
         assert tree_pids(child.pid) == (child.pid, below)
     assert not is_alive(child.pid)
+    wait_for(lambda: not is_alive(below))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child")
+def test_a_benchmark_that_is_killed_takes_its_children_along(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys, time\n"
+        "from loadtest.children import Family\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "child = Family(folder).start('child', [sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "(folder / 'pid').write_text(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    note = tmp_path / "pid"
+    benchmark = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    try:
+        wait_for(lambda: note.exists() and note.read_text() != "", deadline_s=20)
+        below = int(note.read_text())
+        assert is_alive(below)
+    finally:
+        benchmark.kill()
+        benchmark.wait(10)
     wait_for(lambda: not is_alive(below))
 
 

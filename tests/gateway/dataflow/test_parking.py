@@ -81,6 +81,41 @@ async def test_a_thousand_waiters_cost_one_read_of_the_value_and_share_it(lot: P
     await until(lambda: lot.parked == 0 and shelf.subscribed == 0)
 
 
+async def test_who_comes_later_costs_a_look_at_new_names_only(lot: Parking, shelf: Shelf) -> None:
+    waiting = [asyncio.create_task(lot.wait("t", "s", (f"old{number}",), (), within_s=5)) for number in range(100)]
+    await until(lambda: shelf.subscribed and len(shelf.reads) >= 2)
+    shelf.reads.clear()
+    more = [asyncio.create_task(lot.wait("t", "s", (f"old{number}",), (), within_s=5)) for number in range(100)]
+    await until(lambda: lot.parked == 200)
+    new = asyncio.create_task(lot.wait("t", "s", ("new",), (), within_s=5))
+    await until(lambda: shelf.reads)
+
+    assert shelf.reads == [(("new",), False)]
+    for name in ("new", *(f"old{number}" for number in range(100))):
+        shelf.give(name, "there")
+    lot.changed("t", "s")
+    await asyncio.gather(new, *waiting, *more)
+
+
+async def test_new_names_do_not_put_off_the_look_at_all(
+    lot: Parking, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "LOOK_AGAIN_S", 0.05)
+    old = asyncio.create_task(lot.wait("t", "s", ("old",), (), within_s=5))
+    await until(lambda: shelf.subscribed)
+    shelf.give("old", "there")
+    others: list[asyncio.Task[parking.Inputs]] = []
+    async with asyncio.timeout(3):
+        while not old.done():
+            others.append(asyncio.create_task(lot.wait("t", "s", (f"n{len(others)}",), (), within_s=5)))
+            await asyncio.sleep(0.001)
+
+    assert (await old)["old"].text == "there"
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 async def test_who_waits_later_shares_the_value_that_is_held(lot: Parking, shelf: Shelf) -> None:
     shelf.give("a", "x" * 1000)
     first = await lot.wait("t", "s", ("a",), (), within_s=5)
