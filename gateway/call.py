@@ -164,7 +164,13 @@ class Call(Unique):
     def _with_standing(self, record: Record) -> Record:
         """What data hints add to a record."""
         hint, standing = self.hint, self.ready.standing
-        said = replace(record, labelled=hint.objective is not None, inputs=hint.inputs, after=hint.after)
+        said = replace(
+            record,
+            labelled=hint.objective is not None,
+            inputs=hint.inputs,
+            after=hint.after,
+            accepted=self.plan is not None and self.plan.epoch > 0,
+        )
         if standing is None:
             return said
         return replace(said, objective=standing.objective, depth=standing.depth, group=standing.group)

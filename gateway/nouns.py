@@ -133,3 +133,5 @@ class Record(Struct, frozen=True):
     """Variables it consumed."""
     after: tuple[str, ...] = ()
     """Variables and steps it followed."""
+    accepted: bool = False
+    """Whether its data hints were declared in the store: from then on somebody may count on it."""

@@ -12,7 +12,7 @@ from operator import attrgetter
 import msgspec
 
 from gateway.nouns import Record
-from gateway.states import CallState
+from gateway.states import CallState, Outcome
 from gateway.store.keys import SCHEMA
 from gateway.store.scripts import StoredCall
 
@@ -45,6 +45,7 @@ FIELDS = (
     "group",
     "inputs",
     "after",
+    "accepted",
 )
 _ENDED, _OPEN = SCHEMA.encode() + b"e", SCHEMA.encode() + b"o"
 
@@ -62,7 +63,12 @@ def stored_call(record: Record) -> StoredCall:
     ended = record.state is CallState.TERMINAL
     payload = (_ENDED if ended else _OPEN) + _encoder.encode(_values(record))
     names = record.outputs if record.step is None else (record.step, *record.outputs)
-    return StoredCall(record.call_id, record.arrived_at, ended, names, payload)
+    return StoredCall(record.call_id, record.arrived_at, ended, names, payload, ended and _never_was(record))
+
+
+def _never_was(record: Record) -> bool:
+    """Whether a call was turned away before anybody could count on it: neither declared nor sent to a worker."""
+    return record.outcome is Outcome.REFUSED and record.worker is None and not record.accepted
 
 
 def read_record(tenant: str, session: str, payload: bytes) -> Record:

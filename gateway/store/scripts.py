@@ -53,6 +53,8 @@ class StoredCall(Struct, frozen=True):
     names: tuple[str, ...]
     """Its step and the variables it produces: what others may wait for."""
     payload: bytes
+    refused: bool = False
+    """It ended before it was accepted: nothing of its name has happened."""
 
 
 def load(name: str, *libraries: str) -> Script:
@@ -109,7 +111,8 @@ def _limits(bounds: Bounds) -> tuple[str, ...]:
 
 
 def _call_args(call: StoredCall) -> tuple[Arg, ...]:
-    return call.call_id, call.arrived_at, "1" if call.ended else "0", "\n".join(call.names), call.payload
+    state = "2" if call.refused else "1" if call.ended else "0"
+    return call.call_id, call.arrived_at, state, "\n".join(call.names), call.payload
 
 
 def touch_sessions(store: Runner, tenant: str, touched_at: Mapping[str, float], *, bounds: Bounds) -> Future[int]:

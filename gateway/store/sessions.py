@@ -99,7 +99,7 @@ class Sessions:
     async def finished_steps(self, tenant: str, session: str, names: Sequence[str]) -> dict[str, bool]:
         """Whether each step or variable is finished: a call of that name has ended, well or not, and none runs.
 
-        A name nobody has declared is not finished.
+        A name nobody has declared is not finished, nor is one whose calls were refused.
         """
         if not names:
             return {}

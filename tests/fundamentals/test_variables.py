@@ -113,9 +113,25 @@ async def test_after_orders_without_data(program: Program) -> None:
 async def test_after_waits_for_the_end_of_a_step_however_it_ends(program: Program) -> None:
     follower = program.begin("second", after="plan")
     await program.until_parked()
-    failed = await program.call("first", step="plan", body={"model": "nobody serves it"})
+    failed = await program.call("x" * 60_000, step="plan")
 
-    assert failed.status_code == 404
+    assert failed.status_code == 400
+    assert failed.headers["x-workflow-worker"]
+    assert said(await follower) == "second"
+
+
+async def test_a_call_that_is_refused_is_the_end_of_no_step(program: Program) -> None:
+    await program.put("taken", "by others")
+    follower = program.begin("second", after="plan, made")
+    await program.until_parked()
+    unserved = await program.call("first", step="plan", body={"model": "nobody serves it"})
+    second = await program.call("first", step="plan", outputs="taken, made")
+    await program.rig.gateway.recorder.flush()
+    assert (unserved.status_code, second.status_code) == (404, 409)
+    found = await program.rig.gateway.sessions.finished_steps("default", program.session, ("plan", "made"))
+    assert found == {"plan": False, "made": False}
+
+    await program.call("first", step="plan", outputs="made")
     assert said(await follower) == "second"
 
 

@@ -5,6 +5,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import BadRequest, StoreUnavailable
 from gateway.nouns import Edge, Usage
+from gateway.states import Outcome
 from gateway.store.keys import Bounds, session_keys
 from gateway.store.open import Store
 from gateway.store.sessions import Sessions
@@ -80,6 +81,29 @@ async def test_a_step_is_finished_when_none_of_its_calls_is_open(store: Store, m
     await sessions.declare("acme", "s1", make_record("a"))
     assert await sessions.finished_steps("acme", "s1", names) == {"map": True, "plan": True, "never": False}
     assert await sessions.finished_steps("acme", "s1", []) == {}
+
+
+async def test_a_refused_call_finishes_nothing_and_holds_nothing_up(store: Store, make_record) -> None:
+    sessions = Sessions(store)
+    refused = {"outcome": Outcome.REFUSED, "status": 409, "worker": None, "outputs": ("plan",)}
+    names = ["map", "plan"]
+    await sessions.declare("acme", "s1", make_record("a", ended=False, outputs=("plan",)))
+    await sessions.declare("acme", "s1", make_record("a", **refused))
+    assert await sessions.finished_steps("acme", "s1", names) == dict.fromkeys(names, False)
+    await sessions.declare("acme", "s1", make_record("b", outputs=("plan",)))
+    assert await sessions.finished_steps("acme", "s1", names) == dict.fromkeys(names, True)
+    await sessions.declare("acme", "s1", make_record("c", **refused))
+    assert await sessions.finished_steps("acme", "s1", names) == dict.fromkeys(names, True)
+
+
+async def test_a_call_that_was_accepted_or_sent_to_a_worker_finishes_its_step_though_it_failed(
+    store: Store, make_record
+) -> None:
+    sessions = Sessions(store)
+    refused = {"outcome": Outcome.REFUSED, "status": 424}
+    await sessions.declare("acme", "s1", make_record("a", **refused, step="declared", worker=None, accepted=True))
+    await sessions.declare("acme", "s1", make_record("b", **refused, step="sent"))
+    assert await sessions.finished_steps("acme", "s1", ["declared", "sent"]) == {"declared": True, "sent": True}
 
 
 async def test_an_ended_call_never_opens_again(store: Store, make_record) -> None:

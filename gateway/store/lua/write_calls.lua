@@ -2,7 +2,7 @@
 -- an ended call never opens again.
 -- KEYS meta, nodes, order, open, done, and place if the caller wants to know it
 -- ARGV schema, ttl_s, node_limit, open_call_s, placement_ttl_s, name, touched_at,
---      then for each call: id, arrived_at, 1 if ended, names (step and variables, by line), stored record
+--      then for each call: id, arrived_at, 1 if ended, 2 if it was refused, names (step and variables, by line), stored record
 -- Publishes the names of calls that ended on the session's channel: other replicas may wait for them.
 -- Returns how many of the oldest calls were dropped; with place, the worker that holds the session's context.
 local meta, nodes, order, open, done, place = unpack(KEYS)
@@ -55,13 +55,15 @@ end
 local finished = {}
 
 -- Returns whether the call is new.
-local function write_ended(id, arrived_at, names, record)
+local function write_ended(id, arrived_at, names, record, is_refused)
   local is_new = redis.call('HSET', nodes, id, record) == 1
   if names ~= '' then
     if not is_new then
       close(names, '\n' .. id)
     end
-    by_score(done, arrived_at, names, '')
+    if not is_refused then
+      by_score(done, arrived_at, names, '')
+    end
     finished[#finished + 1] = names
   end
   return is_new
@@ -83,8 +85,8 @@ end
 local newest_at, over, trims = 0, 0, false
 for i = 8, #ARGV, 5 do
   local id, arrived_at, ended, names, record = unpack(ARGV, i, i + 4)
-  local write = ended == '1' and write_ended or write_open
-  if write(id, arrived_at, names, record) then
+  local write = ended == '0' and write_open or write_ended
+  if write(id, arrived_at, names, record, ended == '2') then
     redis.call('ZADD', order, second(arrived_at), id)
     local count = redis.call('ZCARD', order)
     over = math.max(over, count - limit)
