@@ -84,7 +84,6 @@ class Run:
     variables: dict[str, Variable] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     """Those that were declared."""
-    refused: list[Call] = field(default_factory=list)
 
     def pending(self, call: Call) -> list[str]:
         """What a call has yet to produce."""
@@ -124,8 +123,6 @@ class Model:
         status = 409 if held else self._refusal(run, call)
         if status:
             call.refused, call.stand, call.status = True, Stand.OVER, status
-            run.refused.append(call)
-            self.wake(run)
             return
         run.calls.append(call)
         for name in call.outputs:
@@ -176,11 +173,11 @@ class Model:
     def _is_over(self, run: Run, name: str, variable: Variable) -> bool:
         """Whether a variable has its value, or a step is finished.
 
-        It is once a call of that name has ended, refused ones too, and none runs.
+        It is once a call of that name has ended and none runs; one that was refused is none.
         """
         if variable.state == "value":
             return True
-        named = [call for call in (*run.calls, *run.refused) if call.step == name or name in call.outputs]
+        named = [call for call in run.calls if call.step == name or name in call.outputs]
         return bool(named) and all(call.stand is Stand.OVER for call in named)
 
     def _over(self, call: Call, status: int) -> None:

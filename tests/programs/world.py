@@ -147,6 +147,8 @@ async def run_world(gateways: int = 1, url: str | None = None) -> AsyncIterator[
             started = [await stack.enter_async_context(Gateway(settings)) for _ in range(gateways)]
         world = World(loop, started, [], redis, stores)
         for gateway in started:
+            if url is None:
+                gateway.sessions._clock = gateway.variables._clock = loop.unix_time
             _prepare(gateway, world)
         await world.pass_time(REPLICAS_SETTLE_S)
         yield world
