@@ -5,8 +5,6 @@ Times in the core are seconds on a monotonic clock (`_s`); times in records are 
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct
 
 from gateway.states import CallState, Outcome
@@ -91,9 +89,6 @@ class Edge(Struct, frozen=True):
     kind: str = "data"
 
 
-RECORD_VERSION: Final = 1
-
-
 class Record(Struct, frozen=True):
     """One call as it is remembered: feeds metrics, estimators, the session view and replay.
 
@@ -129,7 +124,7 @@ class Record(Struct, frozen=True):
     depth: int
     outputs: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
-    version: int = RECORD_VERSION
+    version: int = 1
     labelled: bool = True
     """Whether `objective`, if there is one, is the caller's own word."""
     group: str | None = None

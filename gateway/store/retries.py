@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
 
@@ -41,7 +42,8 @@ class KeptReply(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-class RetryName(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class RetryName:
     """What a retry is known by: the same key and the same fingerprint are the same call."""
 
     tenant: str

@@ -68,9 +68,7 @@ def test_what_is_told_of_queued_calls_keeps_objective_and_depth_true_and_nothing
         told.update(graph.end(one.call_id))
     names = graph._names
     assert len(graph) == 0
-    indexes = [index for name in dir(names) if isinstance(index := getattr(names, name), dict)]
-    assert indexes
-    assert not any(indexes)
+    assert not any(getattr(names, index) for index in names.__slots__)
 
 
 def test_a_later_label_changes_what_is_queued():
