@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from msgspec.structs import replace
-
 from gateway.errors import LoomgateError
 from gateway.estimate.tokens import PromptSize
-from gateway.nouns import Edge, ReadyCall, Record, Usage
+from gateway.nouns import RECORD_VERSION, Edge, ReadyCall, Record, Usage
 from gateway.schedule.events import Dispatch
 from gateway.states import CallState, IllegalMove, Outcome, move
 from gateway.structs import Unique
@@ -132,7 +130,8 @@ class Call(Unique):
     def record(self) -> Record:
         """What is remembered of it, now. Built by position, in `Record`'s order: that costs a quarter."""
         dispatch, hint, outputs, ready = self.dispatch, self.hint, self.hint.outputs, self.ready
-        record = Record(
+        standing, plan = ready.standing, self.plan
+        return Record(
             self.call_id,
             self.tenant,
             self.session,
@@ -154,26 +153,17 @@ class Call(Unique):
             ready.prompt_tokens,
             self.usage,
             dispatch.cached_tokens if dispatch is not None else 0,
-            hint.objective,
-            0,
+            hint.objective if standing is None else standing.objective,
+            0 if standing is None else standing.depth,
             tuple([output.name for output in outputs]) if outputs else (),
             self.edges,
+            RECORD_VERSION,
+            plan is None or hint.objective is not None,
+            None if standing is None else standing.group,
+            hint.inputs if plan is not None else (),
+            hint.after if plan is not None else (),
+            plan is not None and plan.epoch > 0,
         )
-        return record if self.plan is None else self._with_standing(record)
-
-    def _with_standing(self, record: Record) -> Record:
-        """What data hints add to a record."""
-        hint, standing = self.hint, self.ready.standing
-        said = replace(
-            record,
-            labelled=hint.objective is not None,
-            inputs=hint.inputs,
-            after=hint.after,
-            accepted=self.plan is not None and self.plan.epoch > 0,
-        )
-        if standing is None:
-            return said
-        return replace(said, objective=standing.objective, depth=standing.depth, group=standing.group)
 
 
 Listener = Callable[[Call], None]

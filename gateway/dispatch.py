@@ -210,8 +210,8 @@ class Dispatcher:
             raise _fault(dispatch.worker, error) from None
 
     async def _relay(self, call: Call, dispatch: Dispatch, reply: OpenReply, send: Send) -> None:
-        status = reply.response.status
-        tee = self._dataflow.tee(call) if call.plan is not None else None
+        status, plan = reply.response.status, call.plan
+        produces = plan is not None and plan.undone
         call.first_byte_s = self._loop.clock()
         if status >= 500:
             self._fleet.failed(dispatch.worker, None, status)
@@ -219,14 +219,12 @@ class Dispatcher:
             if reply.streams:
                 call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
-                if tee is None:
+                if plan is None or not produces:
                     await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
                 else:
-                    await self._relay_produced(call, reply, send, tee)
+                    await self._relay_produced(call, reply, send, self._dataflow.tee(call, plan))
             else:
-                await relay_whole(
-                    call, reply, send, self.learns, self._dataflow.commit if tee is not None else None
-                )
+                await relay_whole(call, reply, send, self.learns, self._dataflow.commit if produces else None)
         except LoomgateError:
             if not reply.streams:
                 call.first_byte_s = None

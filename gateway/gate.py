@@ -39,7 +39,8 @@ class Gate:
             await self._placements.recall(call)
             return
         plan = call.plan or await self.declare(call)
-        await self._dataflow.fill(call, plan, reserved=self._programs.is_accepted(call, plan))
+        if call.hint.inputs or call.hint.after:
+            await self._dataflow.fill(call, plan, reserved=self._programs.is_accepted(call, plan))
         self._programs.ready(call, plan)
 
     async def declare(self, call: Call) -> Plan:

@@ -5,6 +5,8 @@ Times in the core are seconds on a monotonic clock (`_s`); times in records are 
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from gateway.states import CallState, Outcome
@@ -89,6 +91,9 @@ class Edge(Struct, frozen=True):
     kind: str = "data"
 
 
+RECORD_VERSION: Final = 1
+
+
 class Record(Struct, frozen=True):
     """One call as it is remembered: feeds metrics, estimators, the session view and replay.
 
@@ -124,7 +129,7 @@ class Record(Struct, frozen=True):
     depth: int
     outputs: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
-    version: int = 1
+    version: int = RECORD_VERSION
     labelled: bool = True
     """Whether `objective`, if there is one, is the caller's own word."""
     group: str | None = None

@@ -1,9 +1,10 @@
-"""Filling ahead and sibling placement, each on and off, on real vLLM workers: times, and the engines' counters.
+"""Filling ahead, whole and piecewise, and sibling placement, on and off, on real vLLM workers.
 
     python -m loadtest.ahead [--quick] [--rounds N] [--programs NAMES] [--worker URL ...] [--json FILE]
 
 Starts two vLLM workers on this machine's CPU, unless `--worker` names some that run, and a gateway per variant in
-front of both. Variants take turns within a round, and no two runs share a text.
+front of both. Prints times, and the engines' counters. Each program runs with and without what concerns it; the
+variants take turns within a round, and no two runs share a text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,19 +25,37 @@ import httpx
 
 from engines.launch import WorkerFailed
 from engines.models import ModelUnavailable
-from loadtest.ahead_runs import CALL_S, PROGRAMS, Run, Target
+from loadtest.ahead_calls import CALL_S, Target
+from loadtest.ahead_runs import Run, measured
 from loadtest.children import ChildError, Family
 from loadtest.program.running import ROOT, everything, start_gateway
 from loadtest.provenance import headline, provenance
 from loadtest.table import markdown
 
+PIECE_TOKENS = "32"
+"""A value as short as two CPU cores stream in seconds has few pieces of the default length."""
+PIECE_BELOW_CALLS = "2"
+"""The consumer's place is its producer's worker, which is not idle while there are pieces."""
 VARIANTS: Mapping[str, Mapping[str, str]] = {
     "neither": {"LOOMGATE_AHEAD__FILL": "false", "LOOMGATE_SCHEDULE__PLACE": "program_aware"},
     "fill": {"LOOMGATE_AHEAD__FILL": "true", "LOOMGATE_SCHEDULE__PLACE": "program_aware"},
+    "piecewise": {
+        "LOOMGATE_AHEAD__FILL": "true",
+        "LOOMGATE_AHEAD__PIECEWISE": "true",
+        "LOOMGATE_AHEAD__MIN_TOKENS": PIECE_TOKENS,
+        "LOOMGATE_AHEAD__BELOW_CALLS": PIECE_BELOW_CALLS,
+        "LOOMGATE_SCHEDULE__PLACE": "program_aware",
+    },
     "siblings": {"LOOMGATE_AHEAD__FILL": "false", "LOOMGATE_SCHEDULE__PLACE": "sibling_aware"},
-    "both": {"LOOMGATE_AHEAD__FILL": "true", "LOOMGATE_SCHEDULE__PLACE": "sibling_aware"},
 }
-BASELINE = "neither"
+COMPARED: Mapping[str, tuple[str, ...]] = {
+    "pair": ("neither", "fill"),
+    "stream": ("fill", "piecewise"),
+    "together": ("neither", "siblings"),
+    "spread": ("neither", "siblings"),
+}
+"""The variants that each program runs with; the first is what the others are compared with."""
+QUICK_LIMIT_S, FULL_LIMIT_S = 115.0, 290.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +74,19 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all rounds and print the table of those there are; not 0 when something failed or took too long."""
     options = read_options(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     facts = provenance(options.seed, {"rounds": options.rounds, "programs": options.programs}, {})
     runs: list[Run] = []
     status = 1
     try:
         asyncio.run(asyncio.wait_for(_measure(options, runs), options.limit_s))
         status = 0
+    except TimeoutError:
+        _progress(f"ahead: stopped after {options.limit_s:g} s (--limit-s)")
+        status = 0 if _is_complete(options, runs) else 1
     except (ChildError, WorkerFailed, ModelUnavailable, httpx.HTTPError, OSError) as error:
-        _progress(f"ahead: {error or f'stopped after {options.limit_s:g} s (--limit-s)'}")
+        _progress(f"ahead: {error or type(error).__name__}")
     except KeyboardInterrupt:
         status = 130
     if runs:
@@ -76,23 +101,24 @@ def read_options(argv: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m loadtest.ahead", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="one round: does it work?")
-    parser.add_argument("--rounds", type=int, default=10, help="runs of each program and variant (default 10)")
-    parser.add_argument("--programs", default=",".join(PROGRAMS), help=f"of: {', '.join(PROGRAMS)}")
+    parser.add_argument("--rounds", type=int, default=4, help="runs of each program and variant (default 4)")
+    parser.add_argument("--programs", default=",".join(COMPARED), help=f"of: {', '.join(COMPARED)}")
     parser.add_argument(
         "--worker", action="append", default=[], metavar="URL", help="use this one; may be repeated"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the texts")
     parser.add_argument("--models", type=Path, default=ROOT / ".loomgate" / "models", metavar="FOLDER")
     parser.add_argument("--json", type=Path, help="write every run to this file")
-    parser.add_argument("--limit-s", type=float, default=3600.0, metavar="N", help="stop by itself")
+    parser.add_argument("--limit-s", type=float, metavar="N", help="stop by itself (default 290, quick 115)")
     arguments = parser.parse_args(argv)
     programs = tuple(name.strip() for name in arguments.programs.split(","))
     for name in programs:
-        if name not in PROGRAMS:
-            parser.error(f"no program {name!r}; there are: {', '.join(PROGRAMS)}")
+        if name not in COMPARED:
+            parser.error(f"no program {name!r}; there are: {', '.join(COMPARED)}")
     rounds = 1 if arguments.quick else arguments.rounds
     workers = tuple(arguments.worker)
-    return Options(rounds, programs, workers, arguments.seed, arguments.models, arguments.json, arguments.limit_s)
+    limit_s = arguments.limit_s or (QUICK_LIMIT_S if arguments.quick else FULL_LIMIT_S)
+    return Options(rounds, programs, workers, arguments.seed, arguments.models, arguments.json, limit_s)
 
 
 async def _measure(options: Options, runs: list[Run]) -> None:
@@ -104,12 +130,14 @@ async def _measure(options: Options, runs: list[Run]) -> None:
             workers = running.worker_urls
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=CALL_S, trust_env=False))
         model = (await client.get(f"{workers[0]}/v1/models")).json()["data"][0]["id"]
-        targets = [await _gateway(stack, variant, workers, model) for variant in VARIANTS]
+        variants = dict.fromkeys(variant for name in options.programs for variant in COMPARED[name])
+        targets = {variant: await _gateway(stack, variant, workers, model) for variant in variants}
         for round_number in range(options.rounds):
             for name in options.programs:
-                for turn in range(len(targets)):
-                    target = targets[(turn + round_number) % len(targets)]
-                    run = await PROGRAMS[name](client, target, round_number, options.seed)
+                compared = COMPARED[name]
+                for turn in range(len(compared)):
+                    target = targets[compared[(turn + round_number) % len(compared)]]
+                    run = await measured(client, target, name, round_number, options.seed)
                     runs.append(run)
                     _progress(f"round {round_number + 1}, {name}, {target.variant}: {run.program_s:.2f} s")
 
@@ -122,14 +150,21 @@ async def _gateway(stack: AsyncExitStack, variant: str, workers: Sequence[str], 
     return Target(variant, base_url, tuple(workers), model)
 
 
+def _is_complete(options: Options, runs: Sequence[Run]) -> bool:
+    """Whether each program ran with each of its variants."""
+    seen = {(run.program, run.variant) for run in runs}
+    return all((name, variant) in seen for name in options.programs for variant in COMPARED[name])
+
+
 def table(runs: Sequence[Run]) -> str:
     """Medians of each program and variant, and the ratio of their time to first token to the baseline's. Pure."""
     header = ["program, variant", "first token s", "ratio", "program s", "cached of prompt", "workers"]
     header += ["engine requests", "engine hits, tokens"]
     rows = []
     for program in dict.fromkeys(run.program for run in runs):
-        base_s = _first_token_s([run for run in runs if (run.program, run.variant) == (program, BASELINE)])
-        for variant in VARIANTS:
+        base = COMPARED[program][0]
+        base_s = _first_token_s([run for run in runs if (run.program, run.variant) == (program, base)])
+        for variant in COMPARED[program]:
             own = [run for run in runs if (run.program, run.variant) == (program, variant)]
             if own:
                 rows.append(_row(f"{program}, {variant}", own, base_s))

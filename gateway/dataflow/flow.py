@@ -181,14 +181,11 @@ class Dataflow:
                 call.ready = replace(call.ready, siblings=found.siblings)
                 self._reestimate(call, plan.template.render(texts))
 
-    def tee(self, call: Call) -> Tee | None:
-        """What the call's stream is to be fed to; None if nothing of it is wanted."""
-        plan, shape = call.plan, call.request.route.shape
-        if plan is None or not plan.undone:
-            return None
+    def tee(self, call: Call, plan: Plan) -> Tee:
+        """What the stream of a call that produces something is to be fed to."""
         if plan.each:
             return self.items_tee(call, plan)
-        spool = Spool(shape)
+        spool = Spool(call.request.route.shape)
         self._live.began(call, spool)
         return WholeTee(spool, plan.texts_only)
 
@@ -254,6 +251,8 @@ class Dataflow:
         self, call: Call, plan: Plan, values: Mapping[str, Value], known: Collection[str]
     ) -> bool:
         """Commit what is not `known` to be: all at once; before that, of very many, items of lists in batches."""
+        if not known and not plan.lists:
+            return not values or await self._write(call, plan, values)
         left = {name: value for name, value in values.items() if name not in known}
         items = [name for name in left if name not in plan.names and list_of(name) in plan.lists]
         while len(left) > ITEMS_AT_ONCE and items:

@@ -74,6 +74,8 @@ class Live:
 
     def ended(self, call: Call) -> None:
         """A producer is over: its stream may be freed."""
+        if not self._streams:
+            return
         for key in self._outputs(call):
             stream = self._streams.get(key)
             if stream is not None and stream.call_id == call.call_id:

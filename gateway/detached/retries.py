@@ -20,7 +20,7 @@ from gateway.call import Call
 from gateway.detached.orphans import Orphans
 from gateway.errors import Conflict, KeyReused, StoreUnavailable, session_cancelled
 from gateway.http.bodies import ClientLeft
-from gateway.replies.shared import Room, SharedReply, replay
+from gateway.replies.shared import EndedReply, Room, SharedReply, replay
 from gateway.store.retries import LEASE_MS, REPLY_TTL_S, Claim, KeptReply, RetryName, waiting_room
 from hints.model import Mode
 
@@ -59,6 +59,8 @@ class Subscriptions(Protocol):
 class _Named(SharedReply):
     """A call by its name."""
 
+    __slots__ = ("claimed", "name", "waits")
+
     def __init__(self, name: RetryName, call: Call, room: Room, limit_bytes: int, left: Callable[[], None]) -> None:
         super().__init__(call, room, limit_bytes, left)
         self.name = name
@@ -81,7 +83,7 @@ class Retries:
         self._reply_bytes = reply_bytes
         self._room = Room(ROOM_BYTES, self._evict)
         self._running: dict[tuple[str, str], _Named] = {}
-        self._ended: dict[tuple[str, str], _Named] = {}
+        self._ended: dict[tuple[str, str], EndedReply] = {}
         """In the order of their ends."""
         self._waiting: dict[tuple[str, str], asyncio.Event] = {}
 
@@ -104,18 +106,23 @@ class Retries:
         """
         key = (name.tenant, name.key)
         call.keyed = name.by_key
-        while (found := self._running.get(key) or self._ended.get(key)) is not None:
-            if found.name.fingerprint != name.fingerprint:
-                raise _reused()
-            if not call.keyed and call.hint.retry_count == 0:
+        while (found := self._running.get(key)) is not None:
+            if self._is_another(call, name, found.name.fingerprint):
                 on_disconnect(call.client_left)
-                await run(send)
-                return
+                return await run(send)
             if await self._follow(found, send, on_disconnect):
-                return
+                return None
             if found.call.cancelled:
                 raise session_cancelled()
-        await self._lead(name, call, send, on_disconnect, run)
+        ended = self._ended.get(key)
+        if ended is None:
+            await self._lead(name, call, send, on_disconnect, run)
+        elif self._is_another(call, name, ended.fingerprint):
+            on_disconnect(call.client_left)
+            await run(send)
+        else:
+            await replay(ended.reply, send)
+        return None
 
     def changed(self, tenant: str, session: str) -> None:
         """A key may have come to a reply elsewhere."""
@@ -152,8 +159,14 @@ class Retries:
         """Forget the oldest reply; False if there is none."""
         if not self._ended:
             return False
-        self._ended.pop(next(iter(self._ended))).forget()
+        self._room.used_bytes -= self._ended.pop(next(iter(self._ended))).held_bytes
         return True
+
+    def _is_another(self, call: Call, name: RetryName, fingerprint: str) -> bool:
+        """Whether a request is no retry of the call of its name. Raises: KeyReused."""
+        if fingerprint != name.fingerprint:
+            raise _reused()
+        return not call.keyed and call.hint.retry_count == 0
 
     async def _follow(self, found: _Named, send: Send, on_disconnect: OnDisconnect) -> bool:
         """Whether there was a reply to give, or nobody to give it to any more."""
@@ -204,19 +217,19 @@ class Retries:
 
     def _end(self, found: _Named) -> None:
         """Keep the reply, or let the next request of that name be a new call."""
-        key = (found.name.tenant, found.name.key)
+        name, reply = found.name, None
+        key = (name.tenant, name.key)
         del self._running[key]
-        found.end(asyncio.get_running_loop().time())
+        found.end()
         if found.succeeded:
-            self._ended[key] = found
+            ended = self._ended[key] = found.kept(name.fingerprint, asyncio.get_running_loop().time())
+            reply = ended.reply
             if len(self._ended) > MAX_ENDED:
                 self._evict()
         else:
             found.forget()
         if found.claimed:
-            reply = found.kept() if found.succeeded else None
-            finish = self._store.finish(found.name, found.call.call_id, reply)
-            self._background.run("finish key", finish)
+            self._background.run("finish key", self._store.finish(name, found.call.call_id, reply))
 
     async def _claim(self, found: _Named) -> KeptReply | None:
         """Take the key in the store; the reply, if it was another replica's and that has come to one.

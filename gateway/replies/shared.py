@@ -12,6 +12,7 @@ from gateway.errors import Conflict
 from gateway.replies.relay import broken_event
 from gateway.states import Outcome
 from gateway.store.retries import KeptReply
+from gateway.structs import Leaf
 
 _TOO_LONG = "The reply is too long to be given twice; only the client that asked first has it."
 
@@ -34,15 +35,38 @@ class Room:
         return True
 
 
+class EndedReply(Leaf):
+    """What is left of a call that ended well: its reply in one piece, and nothing of its request."""
+
+    fingerprint: str
+    reply: KeptReply
+    held_bytes: int
+    """Of the room."""
+    ended_s: float
+
+
 class SharedReply:
     """A call, its clients, and what they have been sent."""
+
+    __slots__ = (
+        "_followers",
+        "_held_bytes",
+        "_limit_bytes",
+        "_messages",
+        "_no_clients",
+        "_room",
+        "_whole",
+        "call",
+        "clients",
+        "ended",
+        "too_long",
+    )
 
     def __init__(self, call: Call, room: Room, limit_bytes: int, no_clients: Callable[[], None]) -> None:
         """`limit_bytes` bounds what is recorded of the reply; `no_clients` hears when the last client leaves."""
         self.call = call
         self.clients = 0
         self.ended = False
-        self.ended_s = 0.0
         self.too_long = False
         self._room = room
         self._limit_bytes = limit_bytes
@@ -95,9 +119,9 @@ class SharedReply:
         for event in self._followers:
             event.set()
 
-    def end(self, now_s: float) -> None:
+    def end(self) -> None:
         """The call is over: nothing more will be recorded."""
-        self.ended, self.ended_s = True, now_s
+        self.ended = True
         self.wake()
 
     def forget(self) -> None:
@@ -106,12 +130,16 @@ class SharedReply:
         self._held_bytes = 0
         self._messages = []
 
-    def kept(self) -> KeptReply:
-        """The reply in one piece; status 0 if it was too long."""
+    def kept(self, fingerprint: str, now_s: float) -> EndedReply:
+        """Of a reply that succeeded; its bytes stay taken. Its clients go on with what was recorded."""
+        return EndedReply(fingerprint, self._in_one_piece(), self._held_bytes, now_s)
+
+    def _in_one_piece(self) -> KeptReply:
+        """Status 0 if it was too long."""
         if self.too_long:
             return KeptReply(0, (), b"")
         head, *pieces = self._messages
-        body = b"".join(piece.get("body", b"") for piece in pieces)
+        body = b"".join([piece.get("body", b"") for piece in pieces])
         return KeptReply(head["status"], tuple(head["headers"]), body)
 
     def _is_ending(self) -> bool:

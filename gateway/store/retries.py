@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
 
@@ -42,8 +41,7 @@ class KeptReply(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RetryName:
+class RetryName(msgspec.Struct, frozen=True):
     """What a retry is known by: the same key and the same fingerprint are the same call."""
 
     tenant: str

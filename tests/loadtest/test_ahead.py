@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from engines.simulated import Behaviour, SimulatedWorker, serve
-from loadtest.ahead import VARIANTS
+from loadtest.ahead import COMPARED, VARIANTS
 
-SLOW = Behaviour(prefill_tokens_per_s=5000, decode_tokens_per_s=100, output_tokens=60)
+SLOW = Behaviour(prefill_tokens_per_s=5000, decode_tokens_per_s=100, output_tokens=120)
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
@@ -31,11 +31,14 @@ async def test_each_variant_runs_and_its_counters_show_what_it_does(
     assert process.returncode == 0, said.decode()
 
     runs = {(run["program"], run["variant"]): run for run in json.loads(file.read_text())["runs"]}
-    assert len(runs) == 2 * len(VARIANTS)
-    for variant, changes in VARIANTS.items():
+    assert set(runs) == {(program, variant) for program, variants in COMPARED.items() for variant in variants}
+    for variant in COMPARED["pair"]:
         pair, (consumer,) = runs["pair", variant], runs["pair", variant]["consumers"]
-        fills = changes["LOOMGATE_AHEAD__FILL"] == "true"
+        fills = VARIANTS[variant]["LOOMGATE_AHEAD__FILL"] == "true"
         assert pair["engine_requests"] == 2 + fills
         assert (consumer["cached_tokens"] > 0.8 * consumer["prompt_tokens"]) is fills
-        assert len(runs["siblings", variant]["consumers"]) == 4
+    whole, pieces = runs["stream", "fill"], runs["stream", "piecewise"]
+    assert whole["engine_requests"] == 2 < pieces["engine_requests"]
+    assert pieces["consumers"][0]["cached_tokens"] > whole["consumers"][0]["cached_tokens"]
+    assert len({seen["worker"] for seen in runs["spread", "siblings"]["consumers"]}) == 2
     assert b"| pair, fill" in printed
