@@ -15,6 +15,7 @@ COMPILED: Final = (
     "gateway/schedule/**/*.py",
     "gateway/wire/*.py",
     "gateway/call.py",
+    "gateway/dataflow/programs.py",
     "gateway/dispatch.py",
     "gateway/intake.py",
     "gateway/loop.py",
