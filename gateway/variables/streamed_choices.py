@@ -21,6 +21,7 @@ _TEXT_CHOICE_NULLS = ("prompt_logprobs", "prompt_token_ids")
 _MESSAGE_NULLS = ("content", "refusal", "annotations", "audio", "function_call", "reasoning")
 _MERGED = frozenset({"content", "reasoning", "reasoning_content", "refusal", "text", "arguments"})
 _USAGE_NULLS = ("prompt_tokens_details", "completion_tokens_details")
+_PROMPT_NULLS = ("cached_tokens", "created_cache_tokens", "multimodal_tokens")
 
 
 class StreamedChoices:
@@ -53,7 +54,9 @@ class StreamedChoices:
         reply = {**dict.fromkeys(nulls), **self._head, "choices": [choice.whole(self._chat) for choice in choices]}
         reply["object"] = "chat.completion" if self._chat else "text_completion"
         if isinstance(reply["usage"], dict):
-            reply["usage"] = {**dict.fromkeys(_USAGE_NULLS), **reply["usage"]}
+            reply["usage"] = usage = {**dict.fromkeys(_USAGE_NULLS), **reply["usage"]}
+            if isinstance(details := usage["prompt_tokens_details"], dict):
+                usage["prompt_tokens_details"] = {**dict.fromkeys(_PROMPT_NULLS), **details}
         return reply
 
     def finished(self) -> bool:
@@ -114,7 +117,7 @@ class _Choice:
 def _merge(into: dict[str, Any], chunk: dict[str, Any]) -> None:
     """Texts and lists go on; anything else is set by the last that says it."""
     for key, value in chunk.items():
-        if key in _MERGED:
+        if key in _MERGED and not isinstance(value, list):
             _merge_text(into, key, value)
         elif isinstance(value, list) and isinstance(into.get(key), list):
             into[key].extend(value)

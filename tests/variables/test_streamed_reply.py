@@ -58,6 +58,30 @@ def chat_choice(index: int, finish: str, **message: Any) -> dict[str, Any]:
     }
 
 
+def test_the_log_probabilities_of_all_chunks_of_a_chat_are_in_its_reply() -> None:
+    told = [{"token": token, "logprob": -1.0, "bytes": None, "top_logprobs": []} for token in ("a", "b", "c")]
+    events = [
+        chat_chunk(0, {"role": "assistant", "content": ""}),
+        *[chat_chunk(0, {"content": one["token"]}, logprobs={"content": [one]}) for one in told],
+        chat_chunk(0, {}, finish_reason="stop"),
+    ]
+    streamed, _ = run(Shape.CHAT, sse(events), [])
+
+    choice = streamed.reply()["choices"][0]
+    assert (choice["message"]["content"], choice["logprobs"]) == ("abc", {"content": told})
+
+
+def test_the_details_of_the_usage_have_the_nulls_of_an_unstreamed_reply() -> None:
+    events = [
+        chat_chunk(0, {"role": "assistant", "content": "a"}, finish_reason="stop"),
+        {"choices": [], "usage": {**USAGE, "prompt_tokens_details": {"cached_tokens": 2}}},
+    ]
+    streamed, _ = run(Shape.CHAT, sse(events), [])
+
+    details = {"cached_tokens": 2, "created_cache_tokens": None, "multimodal_tokens": None}
+    assert streamed.reply()["usage"]["prompt_tokens_details"] == details
+
+
 @given(st.lists(pieces, min_size=1, max_size=3), cuts, st.randoms(use_true_random=False))
 def test_chat_with_several_choices(contents: list[list[str]], places: list[int], shuffle: Any) -> None:
     events = [chat_chunk(index, {"role": "assistant", "content": ""}) for index in range(len(contents))]
