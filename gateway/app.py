@@ -42,6 +42,7 @@ from gateway.dataflow.live import Live
 from gateway.dataflow.maps import Maps
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.programs import Programs
+from gateway.dataflow.refusals import Refusals
 from gateway.detached.cancellations import Cancellations
 from gateway.detached.deferred import DeferredCalls
 from gateway.detached.orphans import Orphans
@@ -255,6 +256,7 @@ class Gateway:
             control=control_app(ControlView(self), variables, replies),
             models=lambda: [worker.info for worker in self.fleet],
             refused=self.metrics.refused,
+            refusals=Refusals(self.variables, self.background, self.parking.changed),
         )
 
     def _orphaned(self, call: Call) -> None:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engines.base import RawHeaders, WorkerInfo
 from gateway.call import Call
+from gateway.dataflow.refusals import Refusals
 from gateway.detached.deferred import DeferredCalls
 from gateway.detached.replies import RETRIEVED_AT, location, pending_body
 from gateway.detached.retries import Retries, retry_name
@@ -65,6 +66,7 @@ class Front:
         control: ASGIApp,
         models: Callable[[], Iterable[WorkerInfo]],
         refused: Callable[[str, LoomgateError], None],
+        refusals: Refusals,
     ) -> None:
         self.authenticate = authenticate
         self.intake = intake
@@ -78,6 +80,7 @@ class Front:
         self._control = control
         self._models = models
         self._refused = refused
+        self._refusals = refusals
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
@@ -90,13 +93,17 @@ class Front:
     async def _serve_call(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call | None = None
         comments: Comments | None = None
-        held_bytes = 0
+        raw = b""
         try:
             headers = self._admissible(route, scope)
             tenant = self.authenticate(headers)
-            raw = await self.bodies.read(receive, headers)
-            held_bytes = len(raw)
-            call = self.intake.admit(tenant, route, headers, raw)
+            try:
+                raw = await self.bodies.read(receive, headers)
+                call = self.intake.admit(tenant, route, headers, raw)
+            except (LoomgateError, HintError) as error:
+                if self.intake.mode.reads:
+                    self._refusals.unread(tenant, headers, raw, error)
+                raise
             if self.comment_every_s is not None and call.request.stream:
                 comments = Comments(call, send, self.comment_every_s)
                 send = comments.send
@@ -114,7 +121,7 @@ class Front:
         except ClientLeft:
             pass
         finally:
-            self.bodies.release(held_bytes)
+            self.bodies.release(len(raw))
             if comments is not None:
                 comments.close()
 
@@ -145,6 +152,8 @@ class Front:
 
     async def _fail(self, route: Route, call: Call | None, error: LoomgateError, send: Send) -> None:
         self._refused(route.name, error)
+        if call is not None and call.hint.outputs:
+            self._refusals.call(call, error)
         if call is None:
             await send_error(send, error, route.dialect, [])
         elif call.first_byte_s is None:

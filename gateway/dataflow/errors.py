@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from gateway.errors import BadRequest, Conflict, DependencyFailed
-from gateway.store.variable import Cause, Refused, State, Taken, Variable
+from gateway.store.variable import Cause, Link, Refused, State, Taken, Variable
 
 
 class UpstreamFailed(DependencyFailed):
@@ -22,8 +22,13 @@ def failure(variable: Variable) -> UpstreamFailed:
     if variable.state is State.PAST_END:
         return UpstreamFailed(f"{name} is past the end of its list.", name, Cause(()), code="past_end")
     cause = variable.cause or Cause(())
-    chain = "; because ".join(f"{link.variable} (call {link.call_id}): {link.reason}" for link in cause.links)
+    chain = "; because ".join(map(_said, cause.links))
     return UpstreamFailed(f"{name} has no value and will get none: {chain}", name, cause)
+
+
+def _said(link: Link) -> str:
+    who = f"call {link.call_id}" if link.call_id else "its call was refused"
+    return f"{link.variable} ({who}): {link.reason}"
 
 
 def shown(session: str, variable: Variable) -> dict[str, object]:

@@ -46,6 +46,7 @@ DECLARE = load("declare_call", "variables")
 TAKE_OVER = load("take_over_call", "variables")
 COMMIT = load("commit_values", "variables")
 FAIL = load("fail_call", "variables")
+REFUSE = load("refuse_call", "variables")
 PUT = load("put_value", "variables")
 READ = load("read_variables", "variables")
 CANCEL = load("cancel_variables", "variables")
@@ -106,6 +107,21 @@ async def fail(session: Session, call_id: str, epoch: int, cause: str) -> tuple[
     kind, *rest = cast("list[bytes | int]", await session.run(FAIL, call_id, epoch, cause))
     consumers = rest.pop(0) if kind == b"failed" else 0
     return cast(bytes, kind).decode(), cast(int, consumers), _texts(cast(Reply, rest))
+
+
+async def refuse(
+    session: Session,
+    call_id: str,
+    step: str,
+    cause: str,
+    *,
+    outputs: Iterable[str],
+    lists: Iterable[str],
+    limits: Limits,
+) -> list[str]:
+    """Fail what a refused call was to produce; the names that failed now."""
+    names = (_SEPARATOR.join(part) for part in (outputs, lists))
+    return _texts(await session.run(REFUSE, call_id, step, cause, limits.variables, *names))
 
 
 async def put(session: Session, name: str, kind: str, truncated: bool, text: bytes, *, limits: Limits) -> list[str]:

@@ -118,6 +118,21 @@ class Variables:
         how, consumers, rest = await scripts.fail(self._session(tenant, session), call_id, epoch, text)
         return Failed(tuple(rest), consumers) if how == "failed" else _fenced(rest)
 
+    async def refuse(self, tenant: str, session: str, refused: Declaration, cause: Cause) -> list[str]:
+        """Fail what a call refused before its declaration was to produce, where nobody declared it: those names."""
+        self._check_names((*refused.outputs, *refused.lists))
+        if len(refused.outputs) > self.limits.names_per_call:
+            raise BadRequest(f"a call may name at most {self.limits.names_per_call} variables")
+        return await scripts.refuse(
+            self._session(tenant, session),
+            refused.call_id,
+            CONTROL.sub(" ", refused.step or ""),
+            stored_cause(cause, self.limits.cause_bytes),
+            outputs=dict.fromkeys(refused.outputs),
+            lists=refused.lists,
+            limits=self.limits,
+        )
+
     async def put(self, tenant: str, session: str, name: str, value: StoredValue) -> Taken | Refused | None:
         """Set a variable from outside, once; the same text again changes nothing. Raises: TooLarge."""
         self._check_names((name,))

@@ -98,9 +98,9 @@ async def test_a_store_that_may_lose_it_is_a_501_that_says_what_to_change(progra
 
 async def test_a_deferred_call_that_is_refused_holds_nobody_up(durable: Program) -> None:
     await durable.call("one", outputs="plan", step="first")
-    refused = await durable.call("two", outputs="plan", step="second", mode="deferred")
+    refused = await durable.call("two", outputs="plan", step="first", mode="deferred")
     assert refused.status_code == 409
-    assert said(await durable.call("next", after="second")) == "next"
+    assert said(await durable.call("next", after="first")) == "next"
 
 
 async def test_deferred_and_streamed_do_not_go_together(durable: Program) -> None:

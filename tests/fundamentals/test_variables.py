@@ -6,6 +6,9 @@ The workers answer with an echo of their prompt, so that a call's text is also i
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from engines.simulated import Behaviour
 from tests.fundamentals.conftest import Program, bare, fault, said
@@ -143,6 +146,62 @@ async def test_after_a_variable_that_fails_fails_with_it(program: Program) -> No
     assert (failed.status_code, (await follower).status_code) == (404, 424)
 
 
+@pytest.mark.parametrize(
+    ("how", "status", "why"),
+    [
+        ({"body": {"kv_transfer_params": {}}}, 400, "kv_transfer_params"),
+        ({"inputs": "made of ash"}, 400, "made of ash"),
+        ({"inputs": "plan"}, 400, "plan"),
+        ({"mode": "deferred", "body": {"stream": True}}, None, "defer"),
+    ],
+    ids=["forbidden field", "malformed hint", "reads itself", "deferred stream"],
+)
+async def test_a_producer_that_is_refused_fails_who_waits_for_it_and_may_be_put_right(
+    program: Program, how: dict[str, Any], status: int | None, why: str
+) -> None:
+    waiting = [program.begin(f"{{{{{name}}}}}", inputs=name) for name in ("plan", "notes")]
+    ordered = program.begin("second", after="plan")
+    await program.until_parked(3)
+    refused = await program.call("first", outputs="plan, notes", **how)
+
+    assert refused.status_code == (status or refused.status_code)
+    assert refused.status_code >= 400
+    for reply in await asyncio.gather(*waiting, ordered):
+        assert reply.status_code == 424
+        assert why in fault(reply)["message"].lower()
+    await program.call("right", outputs="plan, notes")
+    assert said(await program.call("{{plan}}", inputs="plan")) == "right"
+
+
+async def test_a_body_that_cannot_be_read_fails_what_its_headers_name(program: Program) -> None:
+    reader = program.begin("{{plan}}", inputs="plan")
+    item = program.begin("{{files.0}}", inputs="files.0")
+    await program.until_parked(2)
+    headers = {"x-workflow-session": program.session, "x-workflow-outputs": "plan, files;each"}
+    refused = await program.rig.client.post("/v1/chat/completions", content=b"{", headers=headers)
+
+    assert refused.status_code == 400
+    assert [(await reader).status_code, (await item).status_code] == [424, 424]
+
+
+async def test_a_duplicate_or_a_refused_stranger_fails_nothing_of_what_others_produce(program: Program) -> None:
+    await program.put("word", "sea")
+    producer = program.begin("{{late}}", inputs="late", outputs="plan")
+    reader = program.begin("{{plan}}", inputs="plan")
+    await program.until_parked(2)
+    duplicate = await program.call("x", outputs="plan, more")
+    stranger = await program.call("x", outputs="word, plan", body={"kv_transfer_params": {}})
+    elsewhere = await program.rig.chat(
+        "x", headers={"x-workflow-session": "run-2", "x-workflow-outputs": "plan"}, kv_transfer_params={}
+    )
+
+    assert (duplicate.status_code, stranger.status_code, elsewhere.status_code) == (409, 400, 400)
+    await program.put("late", "in time")
+    assert said(await reader) == said(await producer) == "in time"
+    assert (await program.get("word")).json()["value"] == "sea"
+    assert (await program.get("more")).status_code == 404
+
+
 async def test_a_call_waits_no_longer_than_its_client_reads(program: Program) -> None:
     headers = {"x-workflow-session": "run-1", "x-workflow-inputs": "a", "x-stainless-read-timeout": "0.2"}
     late = await program.rig.chat("{{a}}", headers=headers)
@@ -208,15 +267,15 @@ async def test_an_engine_error_is_a_failure_too_and_the_producer_may_be_sent_aga
 
 
 async def test_what_waits_for_itself_is_refused(program: Program) -> None:
-    own = await program.call("{{a}}", inputs="a", outputs="a")
+    own = await program.call("{{o}}", inputs="o", outputs="o")
     assert (own.status_code, fault(own)["code"]) == (400, "graph_self")
 
     one = program.begin("{{a}}", inputs="a", outputs="b")
     await program.until_parked()
     circle = await program.call("{{b}}", inputs="b", outputs="a")
     assert (circle.status_code, fault(circle)["code"]) == (400, "graph_cycle")
-    await program.put("a", "from outside")
-    assert said(await one) == "from outside"
+    assert (await one).status_code == 424
+    assert "wait for each other" in fault(await one)["message"]
 
 
 async def test_a_variable_may_be_read_waited_for_and_set_from_outside(program: Program) -> None:

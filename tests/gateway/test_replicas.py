@@ -129,6 +129,42 @@ async def test_a_value_reaches_a_consumer_that_waits_on_the_other_replica(make_r
     assert (await second.chat("again", headers=hints("run", outputs="plan"))).status_code == 409
 
 
+async def test_a_producer_refused_by_one_fails_who_waits_on_the_other(
+    make_rig, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would look again after a minute."""
+    monkeypatch.setattr(parking, "LOOK_AGAIN_S", 60.0)
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    waiting = asyncio.create_task(second.chat("{{plan}}!", headers=hints("run", inputs="plan")))
+    await second.until(lambda: hears(second, "run"))
+    refused = await first.chat("go on", headers=hints("run", outputs="plan"), prompt_embeds="AAAA")
+    assert refused.status_code == 400
+    assert "prompt_embeds" in (await waiting).json()["error"]["message"]
+
+
+async def test_the_session_shows_what_flowed_between_the_replicas(make_rig, redis_url: str) -> None:
+    first, second = await pair(make_rig, redis_url, Behaviour())
+    reader = asyncio.create_task(second.chat("{{plan}} {{files.1}}", headers=hints("run", inputs="plan, files.1")))
+    after = asyncio.create_task(first.chat("then", headers=hints("run", after="write")))
+    await second.until(lambda: second.gateway.parking.parked == first.gateway.parking.parked == 1)
+    made = await first.chat("go on", headers=hints("run", outputs="plan", step="write"))
+    listed = await second.chat('["a", "b"]', headers=hints("run", outputs="files;each"))
+    calls = [reply.headers["x-workflow-call"] for reply in (made, listed, await reader, await after)]
+
+    async with asyncio.timeout(5):
+        while True:
+            seen = [(await rig.client.get("/v1/workflow/sessions/run")).json() for rig in (first, second)]
+            if all(node["outcome"] for document in seen for node in document["nodes"]):
+                break
+    assert seen[0] == seen[1]
+    edges = {(edge["from"], edge["to"], edge["kind"], edge["known_by"]) for edge in seen[0]["edges"]}
+    assert edges == {
+        (calls[0], calls[2], "data", "hint"),
+        (calls[1], calls[2], "data", "hint"),
+        (calls[0], calls[3], "order", "hint"),
+    }
+
+
 async def test_a_key_used_on_both_at_once_runs_one_call(make_rig, redis_url: str) -> None:
     first, second = await pair(make_rig, redis_url, Behaviour(decode_tokens_per_s=100, output_tokens=50))
     key = {"idempotency-key": "order-1"}

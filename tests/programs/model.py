@@ -123,6 +123,9 @@ class Model:
         status = 409 if held else self._refusal(run, call)
         if status:
             call.refused, call.stand, call.status = True, Stand.OVER, status
+            for name in call.outputs if status == 400 else ():
+                run.variables.setdefault(name, Variable(call.number, "failed"))
+            self.wake(run)
             return
         run.calls.append(call)
         for name in call.outputs:
