@@ -50,7 +50,9 @@ class Loop:
 
     def feed(self, event: Event) -> None:
         """Tell the core what happened and carry out what it decides about waiting calls."""
-        self._perform(self.scheduler.on(event, self.clock()))
+        effects = self.scheduler.on(event, self.clock())
+        if effects:
+            self._perform(effects)
 
     async def place(self, call: ReadyCall) -> Dispatch:
         """The worker for a call that is ready, as soon as the core has one.

@@ -12,18 +12,14 @@ from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
 
-class ClassTokens:
+class ClassTokens(TokenBudget):
     """`TokenBudget`, and of it at most `throughput_share` for throughput calls beside latency calls."""
 
-    __slots__ = ("_budget", "_share")
+    __slots__ = ("_share",)
 
     def __init__(self, settings: SchedulerSettings) -> None:
-        self._budget = TokenBudget(settings)
+        super().__init__(settings)
         self._share = settings.throughput_share
-
-    def fits(self, worker: WorkerState, tokens: int) -> bool:
-        """As the token budget says."""
-        return self._budget.fits(worker, tokens)
 
     def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
         """Whether no latency call is near, or throughput calls stay within their part of both limits."""
