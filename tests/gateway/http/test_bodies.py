@@ -47,7 +47,7 @@ def test_half_of_the_budget_is_left_to_what_the_parked_wait_for() -> None:
 
 
 async def test_a_rendered_body_counts_while_it_is_sent(make_rig: MakeRig) -> None:
-    rig = await make_rig(Behaviour())
+    rig = await make_rig(Behaviour(max_model_len=1_000_000))
     bodies = rig.gateway.bodies
     await rig.client.put("/v1/workflow/sessions/s/variables/a", content=TEXT)
     consumer = asyncio.create_task(
