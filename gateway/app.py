@@ -13,10 +13,8 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 
 import uvloop
@@ -29,6 +27,7 @@ from gateway.asgi import Front
 from gateway.auth import Keys
 from gateway.background import Background
 from gateway.call import Call
+from gateway.configured import attempt_limits, open_any_store, scheduler_settings
 from gateway.control.admin import admin_app
 from gateway.control.deferred import deferred_routes
 from gateway.control.ports import AdminView, ControlView
@@ -44,6 +43,7 @@ from gateway.dataflow.parking import Parking
 from gateway.dataflow.programs import Programs
 from gateway.dataflow.refusals import Refusals
 from gateway.detached.cancellations import Cancellations
+from gateway.detached.claims import Claims
 from gateway.detached.deferred import DeferredCalls
 from gateway.detached.orphans import Orphans
 from gateway.detached.retries import Retries
@@ -60,11 +60,9 @@ from gateway.kv_watch import KvWatch
 from gateway.loop import Loop
 from gateway.metrics import Metrics
 from gateway.placements import Placements
-from gateway.replies.relay import AttemptLimits
 from gateway.resolve import Resolver
 from gateway.salt import Salts
 from gateway.schedule.core import Scheduler
-from gateway.schedule.settings import SchedulerSettings
 from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.store.awaited import Awaited
@@ -72,10 +70,8 @@ from gateway.store.cancellations import CancellationList
 from gateway.store.deferred import Deferred as DeferredStore
 from gateway.store.keys import Bounds
 from gateway.store.leases import Leases
-from gateway.store.open import Store, open_store
 from gateway.store.recorder import Recorder
 from gateway.store.retries import Retries as RetryStore
-from gateway.store.server import BinaryMissing
 from gateway.store.sessions import Sessions
 from gateway.store.variable_scripts import Limits as VariableLimits
 from gateway.store.variables import Variables
@@ -234,9 +230,8 @@ class Gateway:
             ended=self.resolver.ended,
             left=self.programs.ended,
         )
-        self.retries = Retries(
-            RetryStore(self.store), self.wakeups, self.orphans, self.background, settings.limits.value_bytes
-        )
+        self.claims = Claims(RetryStore(self.store), self.wakeups)
+        self.retries = Retries(self.claims, self.orphans, self.background, settings.limits.value_bytes)
         self.cancellations = Cancellations(
             CancellationList(self.store),
             store,
@@ -264,7 +259,7 @@ class Gateway:
 
     def _variables_changed(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
         self.parking.changed(tenant, session)
-        self.retries.changed(tenant, session)
+        self.claims.changed(tenant, session)
         self.cancellations.changed(tenant, session)
 
     async def _finished_steps(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
@@ -402,46 +397,3 @@ def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Li
         contextlib.suppress(asyncio.CancelledError),
     ):
         runner.run(main())
-
-
-async def open_any_store(settings: Settings) -> Store:
-    """The configured store; in memory, with a warning, if the private one has no redis-server to run."""
-    data_dir, deadline_s = Path(settings.store.data_dir), settings.store.deadline_ms / 1000
-    try:
-        return await open_store(settings.store.url, data_dir=data_dir, deadline_s=deadline_s)
-    except BinaryMissing as error:
-        log.warning("store_is_volatile", extra={"reason": str(error)})
-        return await open_store("memory://", data_dir=data_dir, deadline_s=deadline_s)
-
-
-def attempt_limits(settings: Settings) -> AttemptLimits:
-    """What the settings say of one attempt."""
-    return AttemptLimits(
-        first_byte_s=settings.timeouts.first_byte_s,
-        idle_s=settings.timeouts.idle_s,
-        total_s=settings.timeouts.total_s,
-        reply_bytes=settings.limits.reply_bytes,
-        headers=frozenset(name.lower().encode() for name in settings.request.allow_headers),
-    )
-
-
-def scheduler_settings(settings: Settings) -> SchedulerSettings:
-    """What the settings say of the core."""
-    schedule = settings.schedule
-    return SchedulerSettings(
-        order=schedule.order,
-        group=schedule.group,
-        place=schedule.place,
-        admit=schedule.admit,
-        seed=time.time_ns() & 0xFFFF_FFFF,
-        max_queue_per_tenant=settings.limits.queue_per_tenant,
-        reserve_per_tenant=settings.limits.parked_per_tenant,
-        max_calls_per_worker=schedule.max_calls_per_worker,
-        default_kv_tokens=schedule.default_kv_tokens,
-        sticky_margin=schedule.sticky_margin,
-        group_window_s=schedule.group_window_s,
-        no_worker_grace_s=schedule.no_worker_grace_s,
-        fill_min_tokens=settings.ahead.min_tokens,
-        fill_below_calls=settings.ahead.below_calls,
-        max_fills_per_tenant=settings.ahead.per_tenant,
-    )

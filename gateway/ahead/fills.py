@@ -17,7 +17,7 @@ from engines.filling import LAST_IN_QUEUE
 from gateway.ahead.offers import Offer, begin
 from gateway.call import Call
 from gateway.dataflow.live import Live
-from gateway.dataflow.parking import Told
+from gateway.dataflow.watch import Told
 from gateway.fleet import Fleet, Worker
 from gateway.loop import Loop
 from gateway.nouns import ReadyCall

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from gateway.dataflow.errors import UpstreamFailed, failure
+from gateway.dataflow.watch import Inputs, Told, Waiter, Watch
 from gateway.errors import QueueFull, StoreUnavailable
 from gateway.store.awaited import with_lists
 from gateway.store.variable import Cause, State, StoredValue, Variable
@@ -33,8 +34,6 @@ RESERVE = 3
 """Calls that others wait for, and deferred ones, may park until there are so many times the limit."""
 READ_BYTES_AT_ONCE = 8 << 20
 """Of values in one read: each blocks the store for a moment."""
-WAKE_AT_ONCE = 64
-"""Calls woken before the loop turns again: each then estimates a prompt that may be long."""
 _OPEN = (State.UNKNOWN, State.DECLARED)
 
 
@@ -66,110 +65,6 @@ FinishedSteps = Callable[[str, str, tuple[str, ...]], Awaitable[dict[str, bool]]
 """(tenant, session, names) to which of these steps have ended. Raises: StoreUnavailable."""
 
 
-Told = Callable[[Mapping[str, StoredValue]], None]
-"""Hears of the values that are there while others are missing; must not raise."""
-
-
-class Inputs(dict[str, StoredValue]):
-    """The values a call waited for."""
-
-    siblings: int = 1
-    """How many calls of this replica waited for the same one, at most, this call among them."""
-
-
-class _Waiter:
-    """One call: what it still misses, and what it got."""
-
-    __slots__ = ("done", "missing", "told", "values", "wanted")
-
-    def __init__(self, wanted: Sequence[str], after: Sequence[str], told: Told | None) -> None:
-        self.wanted = frozenset(wanted)
-        self.missing = {*wanted, *after}
-        self.values = Inputs()
-        self.told = told
-        self.done: asyncio.Future[Inputs] = asyncio.get_running_loop().create_future()
-
-    def got(self, name: str, value: StoredValue | None, siblings: int = 1) -> None:
-        """This one is there, for so many calls."""
-        self.missing.discard(name)
-        if value is not None and name in self.wanted:
-            self.values[name] = value
-            self.values.siblings = max(self.values.siblings, siblings)
-        if self.done.done():
-            return
-        if not self.missing:
-            self.done.set_result(self.values)
-        elif value is not None and self.told is not None:
-            self.told(self.values)
-
-    def fail(self, error: UpstreamFailed) -> None:
-        """This one will never be."""
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
-class _Watch:
-    """One session: who waits for which name."""
-
-    __slots__ = ("changed", "fresh", "looked_s", "marked", "marked_s", "steps", "task", "told", "waiters")
-
-    def __init__(self) -> None:
-        self.marked: set[str] = set()
-        self.marked_s = 0.0
-        """What other replicas were told to be awaited here, and when."""
-        self.waiters: defaultdict[str, set[_Waiter]] = defaultdict(set)
-        self.steps: Counter[str] = Counter()
-        """Names that may be a step's as well as a variable's, and how many wait for each."""
-        self.changed = asyncio.Event()
-        self.fresh: set[str] = set()
-        """Awaited, and never looked at."""
-        self.told = True
-        """Something may have happened to any of them since the last look at all, which began at `looked_s`."""
-        self.looked_s = 0.0
-        self.task: asyncio.Task[None] | None = None
-
-    def add(self, waiter: _Waiter, after: Iterable[str]) -> None:
-        """Let it wait, and have a look at those of its names that nobody waited for in this way."""
-        for name in waiter.missing:
-            if name not in self.waiters:
-                self.fresh.add(name)
-            self.waiters[name].add(waiter)
-        self.fresh.update(after)
-        self.steps.update(after)
-        if self.fresh:
-            self.changed.set()
-
-    def due(self, now_s: float, every_s: float) -> list[str]:
-        """What to look at now: all of it where something was told or it is time, else what is new."""
-        if self.told or now_s >= self.looked_s + every_s:
-            self.told, self.looked_s = False, now_s
-            names = list(self.waiters)
-        else:
-            names = [name for name in self.fresh if name in self.waiters]
-        self.fresh.clear()
-        return names
-
-    def remove(self, waiter: _Waiter, after: Iterable[str]) -> None:
-        for name in waiter.missing:
-            waiting = self.waiters.get(name)
-            if waiting is not None:
-                waiting.discard(waiter)
-                if not waiting:
-                    del self.waiters[name]
-        self.steps.subtract(after)
-
-    async def settle(self, name: str, value: StoredValue | None) -> None:
-        waiters = self.waiters.pop(name, ())
-        for number, waiter in enumerate(waiters, start=1):
-            waiter.got(name, value, len(waiters))
-            if number % WAKE_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
-    def fail(self, name: str, error: UpstreamFailed) -> None:
-        for waiter in self.waiters.pop(name, ()):
-            waiter.fail(error)
-
-
 class Parking:
     """All waiting calls of this replica. Bounded per tenant; `parked` counts them."""
 
@@ -181,7 +76,7 @@ class Parking:
         self._variables = variables
         self._wakeups = wakeups
         self._finished = finished
-        self._watches: dict[tuple[str, str], _Watch] = {}
+        self._watches: dict[tuple[str, str], Watch] = {}
         self._parked: Counter[str] = Counter()
         self._held: WeakValueDictionary[_Version, StoredValue] = WeakValueDictionary()
 
@@ -233,7 +128,7 @@ class Parking:
             raise QueueFull(
                 "Too many calls of this tenant wait for variables.", code="too_many_parked", retry_after_s=5.0
             )
-        waiter = _Waiter(names, after, told)
+        waiter = Waiter(names, after, told)
         watch = self._watch(tenant, session)
         self._parked[tenant] += 1
         watch.add(waiter, after)
@@ -250,14 +145,14 @@ class Parking:
             if not watch.waiters:
                 watch.changed.set()
 
-    def _watch(self, tenant: str, session: str) -> _Watch:
+    def _watch(self, tenant: str, session: str) -> Watch:
         watch = self._watches.get((tenant, session))
         if watch is None:
-            watch = self._watches[tenant, session] = _Watch()
+            watch = self._watches[tenant, session] = Watch()
             watch.task = asyncio.create_task(self._run(tenant, session, watch), name=f"variables of {session}")
         return watch
 
-    async def _run(self, tenant: str, session: str, watch: _Watch) -> None:
+    async def _run(self, tenant: str, session: str, watch: Watch) -> None:
         """Look until nobody waits any more. The first look comes before the subscription stands: it may be all."""
         subscribed = False
         loop = asyncio.get_running_loop()
@@ -283,7 +178,7 @@ class Parking:
             if subscribed:
                 self._wakeups.unsubscribe(tenant, session)
 
-    async def _look(self, tenant: str, session: str, watch: _Watch, names: Sequence[str]) -> None:
+    async def _look(self, tenant: str, session: str, watch: Watch, names: Sequence[str]) -> None:
         declared: set[str] = set()
         for start in range(0, len(names), READ_AT_ONCE):
             part = names[start : start + READ_AT_ONCE]
@@ -300,7 +195,7 @@ class Parking:
                     await watch.settle(name, None)
         await self._mark(tenant, session, watch, names)
 
-    async def _mark(self, tenant: str, session: str, watch: _Watch, names: Sequence[str]) -> None:
+    async def _mark(self, tenant: str, session: str, watch: Watch, names: Sequence[str]) -> None:
         """Tell other replicas what is awaited here: at once what is new, all of it every other second."""
         now_s = asyncio.get_running_loop().time()
         if now_s - watch.marked_s >= MARK_EVERY_S:
@@ -325,7 +220,7 @@ class Parking:
             found |= read
         return found
 
-    async def _apply(self, watch: _Watch, name: str, variable: Variable) -> None:
+    async def _apply(self, watch: Watch, name: str, variable: Variable) -> None:
         if variable.state is State.VALUE:
             await watch.settle(name, variable.value)
         elif variable.state not in _OPEN:

@@ -181,7 +181,7 @@ async def test_a_key_whose_replica_died_is_free_within_its_lease(
     monkeypatch.setattr(retry_store, "LEASE_MS", 300)
     first, second = await pair(make_rig, redis_url, Behaviour())
     dead = RetryName("default", "order-1", retry_fingerprint("once"))
-    assert await first.gateway.retries._store.claim(dead, "call-of-the-dead") == (Claim.MINE, None)
+    assert await first.gateway.claims._store.claim(dead, "call-of-the-dead") == (Claim.MINE, None)
     reply = await second.chat("once", headers={"idempotency-key": "order-1"})
     assert reply.status_code == 200
 
@@ -267,7 +267,7 @@ async def test_a_retry_that_waits_for_a_cancelled_call_of_the_other_replica_ends
     running = asyncio.create_task(first.chat("once", headers=headers))
     await first.until(lambda: first.in_flight() == 1)
     waiting = asyncio.create_task(second.chat("once", headers=headers))
-    await second.until(lambda: second.gateway.retries._waiting)
+    await second.until(lambda: second.gateway.claims._waiting)
     await second.client.post("/v1/workflow/sessions/run/cancel")
     assert [(await call).status_code for call in (running, waiting)] == [409, 409]
     assert sum(request.path == "/v1/chat/completions" for request in first.workers[0].received) == 1

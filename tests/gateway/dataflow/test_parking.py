@@ -11,6 +11,7 @@ import pytest
 from gateway.dataflow import parking
 from gateway.dataflow.errors import UpstreamFailed
 from gateway.dataflow.parking import Parking
+from gateway.dataflow.watch import Inputs
 from gateway.errors import QueueFull, StoreUnavailable
 from gateway.store.variable import Cause, Link, State, StoredValue, Variable
 
@@ -104,7 +105,7 @@ async def test_new_names_do_not_put_off_the_look_at_all(
     old = asyncio.create_task(lot.wait("t", "s", ("old",), (), within_s=5))
     await until(lambda: shelf.subscribed)
     shelf.give("old", "there")
-    others: list[asyncio.Task[parking.Inputs]] = []
+    others: list[asyncio.Task[Inputs]] = []
     async with asyncio.timeout(3):
         while not old.done():
             others.append(asyncio.create_task(lot.wait("t", "s", (f"n{len(others)}",), (), within_s=5)))

@@ -1,0 +1,118 @@
+"""Who waits in one session, for which names, and which of these are to be looked at now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gateway.dataflow.errors import UpstreamFailed
+from gateway.store.variable import StoredValue
+
+WAKE_AT_ONCE = 64
+"""Calls woken before the loop turns again: each then estimates a prompt that may be long."""
+Told = Callable[[Mapping[str, StoredValue]], None]
+"""Hears of the values that are there while others are missing; must not raise."""
+
+
+class Inputs(dict[str, StoredValue]):
+    """The values a call waited for."""
+
+    siblings: int = 1
+    """How many calls of this replica waited for the same one, at most, this call among them."""
+
+
+class Waiter:
+    """One call: what it still misses, and what it got."""
+
+    __slots__ = ("done", "missing", "told", "values", "wanted")
+
+    def __init__(self, wanted: Sequence[str], after: Sequence[str], told: Told | None) -> None:
+        self.wanted = frozenset(wanted)
+        self.missing = {*wanted, *after}
+        self.values = Inputs()
+        self.told = told
+        self.done: asyncio.Future[Inputs] = asyncio.get_running_loop().create_future()
+
+    def got(self, name: str, value: StoredValue | None, siblings: int = 1) -> None:
+        """This one is there, for so many calls."""
+        self.missing.discard(name)
+        if value is not None and name in self.wanted:
+            self.values[name] = value
+            self.values.siblings = max(self.values.siblings, siblings)
+        if self.done.done():
+            return
+        if not self.missing:
+            self.done.set_result(self.values)
+        elif value is not None and self.told is not None:
+            self.told(self.values)
+
+    def fail(self, error: UpstreamFailed) -> None:
+        """This one will never be."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Watch:
+    """One session: who waits for which name."""
+
+    __slots__ = ("changed", "fresh", "looked_s", "marked", "marked_s", "steps", "task", "told", "waiters")
+
+    def __init__(self) -> None:
+        self.marked: set[str] = set()
+        self.marked_s = 0.0
+        """What other replicas were told to be awaited here, and when."""
+        self.waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self.steps: Counter[str] = Counter()
+        """Names that may be a step's as well as a variable's, and how many wait for each."""
+        self.changed = asyncio.Event()
+        self.fresh: set[str] = set()
+        """Awaited, and never looked at."""
+        self.told = True
+        """Something may have happened to any of them since the last look at all, which began at `looked_s`."""
+        self.looked_s = 0.0
+        self.task: asyncio.Task[None] | None = None
+
+    def add(self, waiter: Waiter, after: Iterable[str]) -> None:
+        """Let it wait, and have a look at those of its names that nobody waited for in this way."""
+        for name in waiter.missing:
+            if name not in self.waiters:
+                self.fresh.add(name)
+            self.waiters[name].add(waiter)
+        self.fresh.update(after)
+        self.steps.update(after)
+        if self.fresh:
+            self.changed.set()
+
+    def due(self, now_s: float, every_s: float) -> list[str]:
+        """What to look at now: all of it where something was told or it is time, else what is new."""
+        if self.told or now_s >= self.looked_s + every_s:
+            self.told, self.looked_s = False, now_s
+            names = list(self.waiters)
+        else:
+            names = [name for name in self.fresh if name in self.waiters]
+        self.fresh.clear()
+        return names
+
+    def remove(self, waiter: Waiter, after: Iterable[str]) -> None:
+        """It waits no more for what it still misses."""
+        for name in waiter.missing:
+            waiting = self.waiters.get(name)
+            if waiting is not None:
+                waiting.discard(waiter)
+                if not waiting:
+                    del self.waiters[name]
+        self.steps.subtract(after)
+
+    async def settle(self, name: str, value: StoredValue | None) -> None:
+        """This one is there (a step has no value): all who wait for it hear so."""
+        waiters = self.waiters.pop(name, ())
+        for number, waiter in enumerate(waiters, start=1):
+            waiter.got(name, value, len(waiters))
+            if number % WAKE_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def fail(self, name: str, error: UpstreamFailed) -> None:
+        """This one will never be."""
+        for waiter in self.waiters.pop(name, ()):
+            waiter.fail(error)
