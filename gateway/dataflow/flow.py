@@ -7,9 +7,7 @@ call until its inputs are there), `commit` (before anyone sees the reply's end) 
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,40 +17,28 @@ from msgspec.structs import replace
 from gateway.ahead.fills import Ahead
 from gateway.call import Call, Listener
 from gateway.dataflow.errors import UpstreamFailed, refused_error, taken_error
-from gateway.dataflow.item_commits import ITEMS_AT_ONCE, ItemCommits
+from gateway.dataflow.item_commits import ItemCommits
 from gateway.dataflow.live import Live
+from gateway.dataflow.outputs import Outputs, OutputWriter, note, session_of
 from gateway.dataflow.parking import Parking
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.http.bodies import Bodies
 from gateway.replies.tee import ItemsTee, Tee, WholeTee
 from gateway.states import CallState
 from gateway.store.variable import (
-    Cause,
-    Committed,
     Declaration,
     Declared,
-    Failed,
-    Fenced,
-    Link,
     Refused,
-    StoredValue,
     Taken,
-    list_of,
 )
 from gateway.variables.live_reply import LiveReply
 from gateway.variables.plan import Plan, compile_plan
 from gateway.variables.spool import Spool
-from gateway.variables.transforms import produce
 from gateway.variables.values import ProducedReply, TransformFailed, Value
 from hints.model import HintError, Mode
 
-CLOSE_S = 2.0
-FAIL_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0)
-"""Pauses between tries to tell the store that a call gave no value: until then its consumers wait."""
-log = logging.getLogger(__name__)
 
-
-class VariableWriter(Protocol):
+class VariableWriter(OutputWriter, Protocol):
     """The store's side. Everything raises StoreUnavailable within its deadline, and may be repeated."""
 
     async def declare(self, tenant: str, session: str, declaration: Declaration) -> Declared | Taken | Refused:
@@ -60,14 +46,6 @@ class VariableWriter(Protocol):
 
     async def take_over(self, tenant: str, session: str, call_id: str) -> int | None:
         """Begin a new attempt at a declared call: its epoch."""
-
-    async def commit(
-        self, tenant: str, session: str, call_id: str, epoch: int, values: Mapping[str, StoredValue]
-    ) -> Committed | Fenced | Refused:
-        """Give variables their values: all or none, each once."""
-
-    async def fail(self, tenant: str, session: str, call_id: str, epoch: int, cause: Cause) -> Failed | Fenced:
-        """Fail every output of the call that has no value."""
 
 
 class Dataflow:
@@ -99,7 +77,7 @@ class Dataflow:
         self._live = live
         self._ahead = ahead
         self.value_bytes = value_bytes
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._outputs = Outputs(variables, parking, value_bytes)
         self._items: dict[str, ItemsTee] = {}
         """Of the live calls that produce lists, by call id."""
 
@@ -118,7 +96,7 @@ class Dataflow:
 
     async def declare(self, call: Call, plan: Plan) -> None:
         """Say what the call will produce. Raises: Conflict, BadRequest, StoreUnavailable."""
-        hint, session = call.hint, _session(call)
+        hint, session = call.hint, session_of(call)
         answer = await self._variables.declare(
             call.tenant,
             session,
@@ -145,7 +123,7 @@ class Dataflow:
 
     async def take_over(self, call: Call, plan: Plan) -> None:
         """Go on with a call that was declared elsewhere: its epoch rises. Raises: StoreUnavailable."""
-        epoch = await self._variables.take_over(call.tenant, _session(call), call.call_id)
+        epoch = await self._variables.take_over(call.tenant, session_of(call), call.call_id)
         plan.epoch = epoch or 0
         plan.undone = bool(plan.names)
 
@@ -162,13 +140,15 @@ class Dataflow:
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
         if plan.over is not None:
             with self._bodies.parked(len(call.request.raw), needed=reserved):
-                found = await self._parking.wait(call.tenant, _session(call), names, hint.after, within_s=within_s)
+                found = await self._parking.wait(
+                    call.tenant, session_of(call), names, hint.after, within_s=within_s
+                )
             plan.values = {name: found[name] for name in plan.template.used if name != plan.over}
             return
         with self._bodies.parked(len(call.request.raw), needed=reserved), self._ahead.offered(call, plan) as told:
             found = await self._parking.wait(
                 call.tenant,
-                _session(call),
+                session_of(call),
                 names,
                 hint.after,
                 within_s=within_s,
@@ -195,7 +175,7 @@ class Dataflow:
         if known is not None and plan.begun:
             return known
         reply = LiveReply(call.request.route.shape, plan.each, self.value_bytes)
-        commits = ItemCommits(partial(self._commit_items, call, plan), self._spawn)
+        commits = ItemCommits(partial(self._commit_items, call, plan), self._outputs.spawn)
         tee = self._items[call.call_id] = ItemsTee(plan, reply, commits, partial(self._fail_list, call, plan))
         return tee
 
@@ -206,7 +186,7 @@ class Dataflow:
         if fields is None:
             return False
         plan.going_on = replace(call.request, raw=orjson.dumps(fields), fields=fields)
-        self._note(call, "continued")
+        note(call, "continued")
         return True
 
     async def commit(self, call: Call, reply: ProducedReply | None) -> None:
@@ -222,69 +202,47 @@ class Dataflow:
         if plan is None or not plan.undone:
             return
         if reply is None:
-            await self._fail(call, plan, "its reply cannot be read")
+            await self._outputs.fail(call, plan, "its reply cannot be read")
             return
         try:
-            values = await self._cut(plan, reply)
+            values = await self._outputs.cut(plan, reply)
         except TransformFailed as error:
-            self._note(call, f"output-failed;{error.name}")
-            await self._fail(call, plan, f"its transform gave no value: {error.reason}")
+            note(call, f"output-failed;{error.name}")
+            await self._outputs.fail(call, plan, f"its transform gave no value: {error.reason}")
             return
-        if not await self._commit_all(call, plan, values, items.names if items is not None else ()):
+        if not await self._outputs.commit(call, plan, values, items.names if items is not None else ()):
             return
         plan.undone = False
         plan.committed = values if plan.owner is not None else None
         if any(value.truncated for value in values.values()):
-            self._note(call, "output-truncated")
+            note(call, "output-truncated")
 
     async def commit_lists(self, call: Call, plan: Plan, lists: Mapping[str, Value]) -> None:
         """Commit what a map gave, once all of its items are. Raises: StoreUnavailable."""
         if plan.undone:
-            plan.undone = not await self._write(call, plan, lists) and plan.undone
+            plan.undone = not await self._outputs.write(call, plan, lists) and plan.undone
 
     def fill_item(self, call: Call, plan: Plan) -> None:
         """Estimate what the call of one item of a map is. Raises: TooLarge."""
         if plan.values is not None:
             self._reestimate(call, plan.template.render({name: value.text for name, value in plan.values.items()}))
 
-    async def _commit_all(
-        self, call: Call, plan: Plan, values: Mapping[str, Value], known: Collection[str]
-    ) -> bool:
-        """Commit what is not `known` to be: all at once; before that, of very many, items of lists in batches."""
-        if not known and not plan.lists:
-            return not values or await self._write(call, plan, values)
-        left = {name: value for name, value in values.items() if name not in known}
-        items = [name for name in left if name not in plan.names and list_of(name) in plan.lists]
-        while len(left) > ITEMS_AT_ONCE and items:
-            batch = {name: left.pop(name) for name in items[:ITEMS_AT_ONCE]}
-            del items[:ITEMS_AT_ONCE]
-            if not await self._write(call, plan, batch):
-                return False
-        return not left or await self._write(call, plan, left)
-
     async def _commit_items(self, call: Call, plan: Plan, items: Mapping[str, Value]) -> bool:
         """Commit items of a list while its reply streams."""
         if not plan.undone:
             return False
-        return await self._write(call, plan, items)
-
-    async def _write(self, call: Call, plan: Plan, values: Mapping[str, Value]) -> bool:
-        """Commit values, all or none. What the store refuses fails the call's outputs. Raises: StoreUnavailable."""
-        stored = {name: StoredValue(value.text, value.kind, value.truncated) for name, value in values.items()}
-        owner = plan.owner or call.call_id
-        answer = await self._variables.commit(call.tenant, _session(call), owner, plan.epoch, stored)
-        if isinstance(answer, Committed):
-            self._parking.changed(call.tenant, _session(call))
-            return True
-        self._note(call, "output-not-committed")
-        await self._fail(call, plan, _not_committed(answer))
-        return False
+        return await self._outputs.write(call, plan, items)
 
     def _fail_list(self, call: Call, plan: Plan, error: TransformFailed) -> None:
         """A list that breaks off is no value: who waits for it is told before its reply ends."""
-        self._note(call, f"output-failed;{error.name}")
+        note(call, f"output-failed;{error.name}")
         reason = f"its transform gave no value: {error.reason}"
-        self._spawn(self._give_up(call, plan, reason, None, self._items.get(call.call_id)))
+        tee = self._items.get(call.call_id)
+        self._outputs.spawn(self._outputs.give_up(call, plan, reason, None, None if tee is None else tee.commits))
+
+    async def close(self) -> None:
+        """Wait a moment for what is being told, and no longer."""
+        await self._outputs.close()
 
     def ended(self, call: Call) -> None:
         """A call is over: if its outputs have no values by now, they never will.
@@ -292,7 +250,7 @@ class Dataflow:
         Unless it is deferred and only the store was in the way: then another attempt follows.
         """
         plan = call.plan
-        items = self._items.pop(call.call_id, None)
+        tee = self._items.pop(call.call_id, None)
         if plan is None:
             return
         self._live.ended(call)
@@ -301,59 +259,8 @@ class Dataflow:
         if call.hint.mode is Mode.DEFERRED and isinstance(call.fault, StoreUnavailable):
             return
         cause = call.fault.cause if isinstance(call.fault, UpstreamFailed) else None
-        self._spawn(self._give_up(call, plan, _reason(call), cause, items))
-
-    async def close(self) -> None:
-        """Wait a moment for what is being told, and no longer."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_S)
-        for task in self._tasks:
-            task.cancel()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="commit or fail outputs")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _give_up(
-        self, call: Call, plan: Plan, reason: str, cause: Cause | None, items: ItemsTee | None
-    ) -> None:
-        """Say it until the store has heard it, for about a minute; after that its consumers' time runs out."""
-        if items is not None:
-            await items.commits.settle()
-        for pause_s in FAIL_AGAIN_S:
-            try:
-                await self._fail(call, plan, reason, cause)
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(pause_s)
-        log.error("outputs_left_open", extra={"call": call.call_id, "outputs": ",".join(plan.names)})
-
-    async def _cut(self, plan: Plan, reply: ProducedReply) -> dict[str, Value]:
-        """Values; by another thread where that would hold up the loop."""
-        size_bytes = sum(map(len, reply.texts))
-        if all(producer.is_quick(size_bytes) for producer in plan.producers):
-            return produce(plan.producers, reply, self.value_bytes)
-        return await asyncio.to_thread(produce, plan.producers, reply, self.value_bytes)
-
-    async def _fail(self, call: Call, plan: Plan, reason: str, cause: Cause | None = None) -> None:
-        link = Link(", ".join(plan.names), call.call_id, reason)
-        chain = (cause or Cause(())).behind(link)
-        owner = plan.owner or call.call_id
-        await self._variables.fail(call.tenant, _session(call), owner, plan.epoch, chain)
-        plan.undone = False
-        self._parking.changed(call.tenant, _session(call))
-
-    def _note(self, call: Call, note: str) -> None:
-        if note not in call.notes:
-            call.notes = f"{call.notes}, {note}" if call.notes else note
-
-
-def _not_committed(answer: Fenced | Refused) -> str:
-    if isinstance(answer, Refused):
-        return f"its values are over a limit of the session ({answer.kind})"
-    return f"{answer.name} belongs to another attempt or has another value already: attempts are never mixed"
+        items = None if tee is None else tee.commits
+        self._outputs.spawn(self._outputs.give_up(call, plan, _reason(call), cause, items))
 
 
 def _reason(call: Call) -> str:
@@ -364,8 +271,3 @@ def _reason(call: Call) -> str:
     if call.client_gone:
         return "its client left"
     return f"it ended as {call.outcome} with status {call.status}"
-
-
-def _session(call: Call) -> str:
-    """Data hints come with a session: they are refused without."""
-    return call.hint.session or ""

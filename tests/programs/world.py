@@ -110,7 +110,7 @@ class World:
                 "live": gateway.dispatcher.live,
                 "queued": gateway.loop.queued + snapshot.queued,
                 "in flight": snapshot.in_flight,
-                "failing": len(gateway.dataflow._tasks),
+                "failing": len(gateway.dataflow._outputs._tasks),
                 "background": len(gateway.background._tasks),
                 "bodies": gateway.front.bodies.held_bytes,
             }.items():
