@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+import redis
 
 from engines.simulated import Behaviour
-from gateway.store.server import PrivateServer
 from tests.gateway.conftest import Rig, run_rig
+from tests.store.conftest import cluster, server
+
+__all__ = ["cluster", "program", "server"]
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,20 @@ def fault(reply: httpx.Response) -> dict[str, Any]:
     return error
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def program(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Program]:
+def store_of(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store of the mode that a fixture asks for."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue({"redis": "server", "cluster": "cluster"}[request.param]).url
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def program(request: pytest.FixtureRequest) -> AsyncIterator[Program]:
     """A session on a gateway with that store."""
-    server = PrivateServer(tmp_path / "redis") if request.param == "redis" else None
-    if server is not None:
-        await server.start()
-    url = server.url if server is not None else "memory://"
+    url = store_of(request)
     async with run_rig([Behaviour(), Behaviour()], store__url=url, store__deadline_ms=5_000) as rig:
         yield Program(rig, "run-1")
         await rig.until_idle()
-    if server is not None:
-        await server.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,27 +12,20 @@ import pytest
 
 from engines.simulated import Behaviour
 from gateway.control import variable_stream
-from gateway.store.server import PrivateServer
-from tests.fundamentals.conftest import Program, bare, fault
+from tests.fundamentals.conftest import Program, bare, fault, store_of
 from tests.gateway.conftest import run_rig
 
 WORDS = "one two three four five six seven eight nine ten"
 Event = tuple[str, dict[str, Any]]
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def slow(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Program]:
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def slow(request: pytest.FixtureRequest) -> AsyncIterator[Program]:
     """A session whose model takes half a second to say ten words."""
-    server = PrivateServer(tmp_path / "redis") if request.param == "redis" else None
-    if server is not None:
-        await server.start()
-    url = server.url if server is not None else "memory://"
-    async with run_rig([Behaviour(decode_tokens_per_s=40)], store__url=url) as rig:
+    async with run_rig([Behaviour(decode_tokens_per_s=40)], store__url=store_of(request)) as rig:
         yield Program(rig, "run-1")
         await rig.until_idle()
         assert rig.gateway.live.followers == 0
-    if server is not None:
-        await server.close()
 
 
 async def events(program: Program, name: str, **params: Any) -> AsyncIterator[Event]:
