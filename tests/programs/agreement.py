@@ -155,6 +155,8 @@ class Agreement(RuleBasedStateMachine):
         for number, behind in pairwise(chain):
             assert number is not None
             assert behind in self.model.calls[number].failed_by, message
+        origin = None if chain[-1] is None else self.model.calls[chain[-1]]
+        assert origin is None or not origin.failed_by or origin.status != 424, f"not the first cause: {message}"
 
     def check_variables(self) -> None:
         for (tenant, session), run in self.model.runs.items():
