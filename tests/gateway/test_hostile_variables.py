@@ -1,0 +1,46 @@
+"""Variables that nobody should declare: each gets its answer, which names the fault, and the gateway goes on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engines.simulated import Behaviour
+from tests.gateway.conftest import MakeRig, Rig
+
+VARIABLES = "/v1/workflow/sessions/s/variables/"
+VALUE_BYTES = 1000
+
+
+@pytest.fixture
+async def small(make_rig: MakeRig) -> Rig:
+    """A gateway whose values hold a thousand bytes."""
+    return await make_rig(Behaviour(), limits__value_bytes=VALUE_BYTES)
+
+
+async def put(rig: Rig, name: str, value: str) -> tuple[int, str]:
+    reply = await rig.client.put(VARIABLES + name, content=value, headers={"content-type": "text/plain"})
+    return reply.status_code, reply.text
+
+
+async def test_a_value_at_its_limit_stands_and_one_over_it_is_refused(small: Rig) -> None:
+    assert (await put(small, "fits", "x" * VALUE_BYTES))[0] == 201
+    status, said = await put(small, "over", "x" * (VALUE_BYTES + 1))
+    assert status == 413
+    assert str(VALUE_BYTES) in said
+
+
+@pytest.mark.parametrize("name", ["a%20b", "%7B%7Ba%7D%7D", "a%00", "%ff", "n" * 256])
+async def test_an_odd_name_is_refused(small: Rig, name: str) -> None:
+    assert (await put(small, name, "x"))[0] == 400
+
+
+@pytest.mark.parametrize("transform", ['regex="(a+)+$"', 'regex="(a|a)*b"', 'regex="(.*)*(.*)*(.*)*x"'])
+async def test_a_hostile_pattern_costs_no_more_than_its_text(rig: Rig, transform: str) -> None:
+    headers = {"x-workflow-session": "s", "x-workflow-outputs": f"v;{transform}"}
+    async with asyncio.timeout(10):
+        reply = await rig.chat("a" * 20_000 + "!", headers=headers)
+    assert reply.status_code == 200
+    assert "output-failed;v" in reply.headers["x-workflow-notes"]
+    assert (await rig.client.get(VARIABLES + "v")).status_code == 424
