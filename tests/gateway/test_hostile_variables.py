@@ -44,3 +44,28 @@ async def test_a_hostile_pattern_costs_no_more_than_its_text(rig: Rig, transform
     assert reply.status_code == 200
     assert "output-failed;v" in reply.headers["x-workflow-notes"]
     assert (await rig.client.get(VARIABLES + "v")).status_code == 424
+
+
+async def test_a_hundred_thousand_placeholders_are_filled_or_refused_by_their_size(small: Rig) -> None:
+    headers = {"x-workflow-session": "s", "x-workflow-inputs": "v"}
+    assert (await put(small, "v", "x" * VALUE_BYTES))[0] == 201
+    reply = await small.chat("{{v}}" * 100_000, headers=headers)
+    assert reply.status_code == 413
+    assert "characters" in reply.json()["error"]["message"]
+
+
+async def test_a_chain_deeper_than_the_limit_is_refused_where_it_would_pass_it(small: Rig) -> None:
+    depth = small.gateway.variables.limits.depth
+    calls = []
+    for number in range(depth):
+        headers = {"x-workflow-inputs": f"v{number}", "x-workflow-outputs": f"v{number + 1}"}
+        calls.append(
+            asyncio.create_task(small.chat(f"{{{{v{number}}}}}", headers=headers | {"x-workflow-session": "s"}))
+        )
+        await small.until(lambda: small.gateway.parking.parked == len(calls))
+    last = {"x-workflow-session": "s", "x-workflow-inputs": f"v{depth}", "x-workflow-outputs": "over"}
+    refused = await small.chat(f"{{{{v{depth}}}}}", headers=last)
+    assert refused.status_code == 400
+    assert str(depth) in refused.json()["error"]["message"]
+    await small.client.post("/v1/workflow/sessions/s/cancel")
+    assert {reply.status_code for reply in await asyncio.gather(*calls)} <= {409, 424}
