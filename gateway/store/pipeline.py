@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
 _DROP_S = 0.1
+STALL_S = 0.02
+"""A timer later than this is not the server's fault."""
 """How long closing a broken connection may take."""
 
 
@@ -104,6 +106,9 @@ class Pipeline:
         self._late = False
         """The task was cancelled because that has passed."""
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = math.inf
+        """When the timer is to go off."""
+        self._stalled = False
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -129,7 +134,7 @@ class Pipeline:
         deadline_s = loop.time() + self._deadline_s
         self._queue.append(_Request(script, keys, args, future, deadline_s))
         if self._timer is None:
-            self._timer = loop.call_at(deadline_s, self._expire)
+            self._expire_at(deadline_s)
         if self._idle is not None:
             self._rouse()
         return future
@@ -301,18 +306,31 @@ class Pipeline:
                 request.future.set_exception(self._unavailable(why))
 
     def _expire(self) -> None:
-        """Settle the requests whose time is over, in order of deadlines; the last of a batch has the batch's."""
+        """Settle the requests whose time is over, in order of deadlines; the last of a batch has the batch's.
+
+        A timer that comes late says that this process stood still: what the server answered meanwhile lies unread,
+        and gets as long to be read, once.
+        """
+        now_s, due_s = self._loop.time(), self._due_s
         self._timer = None
-        now_s = self._loop.time()
+        if now_s - due_s > STALL_S and not self._stalled:
+            self._stalled = True
+            self._expire_at(now_s + min(now_s - due_s, self._deadline_s))
+            return
+        self._stalled = False
         last = self._in_flight[-1] if self._in_flight else None
         for request in chain(self._in_flight, self._queue):
             if request.deadline_s > now_s and (request is last or not request.future.done()):
-                self._timer = self._loop.call_at(request.deadline_s, self._expire)
+                self._expire_at(request.deadline_s)
                 break
             self._fail((request,), f"did not answer within {self._deadline_s * 1000:.0f} ms")
         if self._batch_until_s <= now_s and not self._late and self._task is not None:
             self._late = True
             self._task.cancel()
+
+    def _expire_at(self, when_s: float) -> None:
+        self._due_s = when_s
+        self._timer = self._loop.call_at(when_s, self._expire)
 
     async def _probe(self) -> bool:
         """Read a key that is never there; on recovery tell the owner."""

@@ -124,6 +124,27 @@ async def test_a_batch_that_nobody_waits_for_any_more_is_given_up_in_time(
         assert await ask(pipeline) == b"w0"
 
 
+async def test_an_answer_that_came_while_this_process_stood_still_counts(
+    pipeline: Pipeline, link: FakeLink
+) -> None:
+    link.go.clear()
+    asked = ask(pipeline)
+    asyncio.get_running_loop().call_later(0.05, link.go.set)
+    asyncio.get_running_loop().call_later(0.01, time.sleep, 0.3)
+    assert await asked == b"w0"
+    assert not pipeline.breaker_open
+
+
+async def test_a_server_that_does_not_answer_is_late_though_this_process_stood_still(
+    pipeline: Pipeline, link: FakeLink
+) -> None:
+    link.go.clear()
+    asked = ask(pipeline)
+    asyncio.get_running_loop().call_later(0.01, time.sleep, 0.3)
+    with pytest.raises(StoreUnavailable, match="within 100 ms"):
+        await asked
+
+
 async def test_a_lost_script_is_sent_with_its_source_once(pipeline: Pipeline, link: FakeLink) -> None:
     link.answer = lambda command: b"w0" if command[0] == "EVAL" else NoScriptError("none")
     assert await ask(pipeline) == b"w0"
