@@ -50,8 +50,8 @@ class Burst:
             async with asyncio.TaskGroup() as group:
                 for number, request in enumerate(self._requests):
                     group.create_task(self._send(number, request))
-        except* CallRefused as refused:
-            raise refused.exceptions[0] from None
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return self.answered
 
     async def _send(self, number: int, request: bytes) -> None:

@@ -3,11 +3,15 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 from engines.compiled import load
 
 if os.environ.setdefault("COMPILED", "0") == "1" and not load.activate():
     raise pytest.UsageError("there are no compiled modules of these sources: make test COMPILED=1 builds them")
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
