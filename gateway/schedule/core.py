@@ -285,7 +285,7 @@ class Scheduler:
         self._placing.fill(worker, now_s, effects)
 
     def _end(self, entry: Entry, now_s: float, effects: _Effects) -> None:
-        if entry.call.program is not None:
+        if entry.run is not None:
             self._credit(entry, now_s)
         worker = self._board.release(entry, now_s)
         del self._board.calls[entry.call.call_id]
@@ -293,9 +293,10 @@ class Scheduler:
             self._placing.fill(worker, now_s, effects)
 
     def _credit(self, entry: Entry, now_s: float) -> None:
-        program = entry.call.program
-        if program is not None:
-            self._programs.credit(program, entry.service_s, now_s - entry.dispatched_s)
+        run = entry.run
+        if run is not None:
+            entry.run = None
+            run.end(entry.service_s, now_s - entry.dispatched_s)
 
     def _learn(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
         """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""

@@ -10,6 +10,7 @@ from gateway.nouns import ReadyCall
 
 if TYPE_CHECKING:
     from gateway.schedule.pool import Pool
+    from gateway.schedule.programs import Program
     from gateway.schedule.ranked import RankedQueue
     from gateway.schedule.worker import WorkerState
 
@@ -37,6 +38,7 @@ class Entry:
         "predicted_s",
         "queue",
         "rank_s",
+        "run",
         "service_s",
         "ticket",
         "waits_for",
@@ -81,6 +83,8 @@ class Entry:
         self.cached: Mapping[str, int] = NOT_CACHED
         """Matched tokens by worker, as of queueing."""
         self.worker: WorkerState | None = None
+        self.run: Program | None = None
+        """Its program, while in flight: also one that has been forgotten since."""
 
     def precedes(self, other: Entry | None) -> bool:
         """Whether it goes before `other`; anything goes before None."""

@@ -35,9 +35,19 @@ def _faults(board: Board) -> Iterator[str]:
         yield f"{board.bound} bound to one worker is wrong"
     if board.tenants.counts() != Counter(entry.call.tenant for entry in queued):
         yield f"tenants' queues {board.tenants.counts()} are wrong"
+    yield from _program_faults(calls)
     yield from _worker_faults(board, calls)
     yield from _pool_faults(board)
     yield from _queue_faults(board, queued)
+
+
+def _program_faults(calls: list[Entry]) -> Iterator[str]:
+    for entry in calls:
+        flies = entry.worker is not None and entry.call.program is not None
+        if flies is (entry.run is None):
+            yield f"{entry.call.call_id} must count for its program while in flight, and only then"
+        elif entry.run is not None and entry.run.calls != sum(other.run is entry.run for other in calls):
+            yield f"{entry.call.program} has {entry.run.calls} calls in flight, which is wrong"
 
 
 def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from gateway.schedule.policies.admit import ADMITS
 from gateway.schedule.policies.group import GROUPS
 from gateway.schedule.policies.place import PLACES
 from gateway.schedule.policies.place.choice import Choice, has_room
+from gateway.schedule.pool import Pool
 from gateway.schedule.programs import ProgramTable
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -52,9 +53,11 @@ class Placing:
             if not self._is_refused(entry, new, effects):
                 self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
             return
-        home = None if call.program is None else self._home(call, call.program, workers)
         entry.cached = cached = self._index.matched_tokens(call.chain)
-        choice = self._place.choose(call, entry.pool, workers, cached, home)
+        if call.program is None:
+            choice = self._place.choose(call, entry.pool, workers, cached, None)
+        else:
+            choice = self._of_program(call, call.program, entry.pool, workers, cached)
         entry.why = choice.why
         if choice.has_room and (not self._board.queued or self._is_next(entry, choice.worker)):
             self._dispatch(entry, choice.worker, cached, now_s, effects)
@@ -104,14 +107,20 @@ class Placing:
     def _candidates(self, entry: Entry) -> Sequence[WorkerState]:
         return [worker for worker in entry.pool.up if worker.name not in entry.excluded]
 
-    def _home(self, call: ReadyCall, program: str, workers: Sequence[WorkerState]) -> WorkerState | None:
-        """The worker that holds the beginning of the call, filled ahead, else its program's context."""
-        name = self.filling.arrived(call.call_id)
-        if name is None:
-            known = self._programs.find(program)
-            name = None if known is None else known.worker
-        worker = None if name is None else self._board.workers.get(name)
-        return worker if worker in workers else None
+    def _of_program(
+        self,
+        call: ReadyCall,
+        program: str,
+        pool: Pool,
+        workers: Sequence[WorkerState],
+        cached: Mapping[str, int],
+    ) -> Choice:
+        """Home is the worker that holds the beginning of the call, filled ahead, else its program's context."""
+        name, beside = self.filling.arrived(call.call_id), 0
+        if name is None and (known := self._programs.find(program)) is not None:
+            name, beside = known.worker, known.calls
+        home = None if name is None else self._board.workers.get(name)
+        return self._place.choose(call, pool, workers, cached, home if home in workers else None, beside=beside)
 
     def _is_next(self, entry: Entry, worker: WorkerState) -> bool:
         """Whether nobody that waits for this worker ranks before the call."""
@@ -191,7 +200,8 @@ class Placing:
             if worker.blocks is not None:
                 worker.blocks.expect(call.call_id, call.chain)
         if call.program is not None:
-            self._programs.use(call.program).worker = name
+            entry.run = run = self._programs.use(call.program)
+            run.start(name)
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)
         effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))

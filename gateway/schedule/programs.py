@@ -8,12 +8,24 @@ from collections import OrderedDict
 class Program:
     """One run of a program. Mutable."""
 
-    __slots__ = ("service_s", "worker")
+    __slots__ = ("calls", "service_s", "worker")
 
     def __init__(self) -> None:
+        self.calls = 0
+        """In flight."""
         self.worker: str | None = None
         self.service_s = 0.0
         """The longest chain of service observed (ATLAS), equal to the sum for calls one after another (PLAS)."""
+
+    def start(self, worker: str) -> None:
+        """One more of its calls is in flight, and its context is there."""
+        self.worker = worker
+        self.calls += 1
+
+    def end(self, attained_s: float, service_s: float) -> None:
+        """A call that arrived when the program had attained `attained_s` took `service_s` (Autellix, ATLAS)."""
+        self.calls -= 1
+        self.service_s = max(self.service_s, attained_s + service_s)
 
 
 class ProgramTable:
@@ -42,12 +54,6 @@ class ProgramTable:
         if len(self._programs) > self._max_programs:
             self._programs.popitem(last=False)
         return program
-
-    def credit(self, name: str, attained_s: float, service_s: float) -> None:
-        """A call that arrived when its program had attained `attained_s` took `service_s` (Autellix, ATLAS)."""
-        program = self._programs.get(name)
-        if program is not None:
-            program.service_s = max(program.service_s, attained_s + service_s)
 
     def forget(self, name: str) -> None:
         """The program is over."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.schedule.programs import ProgramTable
+from gateway.schedule.programs import Program, ProgramTable
 from gateway.schedule.tenants import TenantQueues
 
 
@@ -18,16 +18,17 @@ def test_the_least_recently_used_program_is_forgotten():
 
 
 def test_service_in_sequence_adds_up_and_in_parallel_counts_the_longest():
-    table = ProgramTable(10)
-    program = table.use("p")
-    table.credit("p", 0.0, 2.0)
-    table.credit("p", 2.0, 3.0)
+    program = Program()
+    for attained_s, service_s in ((0.0, 2.0), (2.0, 3.0)):
+        program.start("w0")
+        program.end(attained_s, service_s)
     assert program.service_s == 5.0
-    table.credit("p", 2.0, 1.0)
-    table.credit("p", 2.0, 4.0)
-    assert program.service_s == 6.0
-    table.credit("forgotten", 0.0, 1.0)
-    assert table.find("forgotten") is None
+    program.start("w0")
+    program.start("w1")
+    assert (program.calls, program.worker) == (2, "w1")
+    program.end(2.0, 1.0)
+    program.end(2.0, 4.0)
+    assert (program.calls, program.service_s) == (0, 6.0)
 
 
 def test_a_tenant_is_remembered_only_while_it_waits():

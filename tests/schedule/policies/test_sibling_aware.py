@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from gateway.estimate.service import ServiceSample
 from gateway.nouns import Chain, ReadyCall, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import Arrived, Dispatch, Finished, FirstByte, PlacementLearned, WorkerUp
@@ -77,3 +78,37 @@ def test_a_value_that_one_worker_holds_draws_them_there_though_it_is_busier():
 def test_a_call_without_siblings_goes_as_ever():
     alone = siblings(1, shared=3000)
     assert placed(scheduler("sibling_aware"), alone) == placed(scheduler("program_aware"), alone) == {"w0": 1}
+
+
+def maps(program: str | None, shared: int = 85) -> list[ReadyCall]:
+    """The parallel calls of a map-reduce that has just begun: nothing fed them, they share the system's text."""
+    chains = [Chain((1, 100 + number), (shared, shared + 50)) for number in range(8)]
+    return [
+        ReadyCall(f"c{n}", "t", "m", 1.0, shared + 50, 16, chain, program=program) for n, chain in enumerate(chains)
+    ]
+
+
+@pytest.mark.parametrize(("prefill_s", "decode_s"), [(0.0005, 0.02), (0.002, 0.04), (0.004, 0.06)])
+@pytest.mark.parametrize("place", ["sibling_aware", "program_aware"])
+def test_parallel_calls_of_a_session_spread_as_they_do_without_one(place: str, prefill_s: float, decode_s: float):
+    def split(program: str | None) -> list[int]:
+        core = scheduler(place)
+        for name in ("w0", "w1"):
+            sample = ServiceSample(150, 0, 16, 150 * prefill_s, 150 * prefill_s + 16 * decode_s)
+            for _ in range(50):
+                core.service.observe(name, sample)
+        return sorted(placed(core, maps(program)).values())
+
+    assert split(None) == [4, 4]
+    assert split("p") == ([4, 4] if place == "sibling_aware" else [3, 5])
+
+
+def test_parallel_calls_of_a_session_that_share_much_stay_together():
+    assert placed(scheduler("sibling_aware"), maps("p", shared=6000)[:4]) == {"w0": 4}
+
+
+def test_one_after_the_other_they_stay_at_home():
+    core = scheduler("sibling_aware")
+    for number, call in enumerate(maps("p")):
+        assert placed(core, [call]) == {"w0": 1}
+        core.on(Finished(f"c{number}", Usage(135, 16, 85)), 1.5)

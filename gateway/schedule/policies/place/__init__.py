@@ -28,11 +28,13 @@ class PlacePolicy(Protocol):
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
         home: WorkerState | None,
+        *,
+        beside: int = 0,
     ) -> Choice:
         """The worker for the call, full or not.
 
         `workers` is not empty. `cached`: matched prompt tokens by worker's name, absent is 0. `home`: the worker
-        that holds its program's context, if that is one of `workers`.
+        that holds its program's context, if that is one of `workers`. `beside`: calls of its program in flight.
         """
 
     def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:

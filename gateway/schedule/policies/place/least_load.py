@@ -31,9 +31,11 @@ class LeastLoad:
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
         home: WorkerState | None,
+        *,
+        beside: int = 0,
     ) -> Choice:
         """The least loaded worker that has room, else the least loaded."""
-        del home
+        del home, beside
         admit = self._admit
         if len(workers) == 1:
             return Choice(workers[0], "only", has_room(admit, workers[0], call, cached), False)

@@ -43,8 +43,11 @@ class ProgramAware:
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
         home: WorkerState | None,
+        *,
+        beside: int = 0,
     ) -> Choice:
         """Home within the margin, else the least predicted completion."""
+        del beside
         if home is None and (not cached or len(workers) == 1):
             return self._least_load.choose(call, pool, workers, cached, home)
         if not pool.queue.live:

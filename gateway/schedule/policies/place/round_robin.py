@@ -29,9 +29,11 @@ class RoundRobin:
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
         home: WorkerState | None,
+        *,
+        beside: int = 0,
     ) -> Choice:
         """The next worker."""
-        del home
+        del home, beside
         worker = workers[pool.turn % len(workers)]
         pool.turn += 1
         return Choice(worker, "round_robin", has_room(self._admit, worker, call, cached), True)

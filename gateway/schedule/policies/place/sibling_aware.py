@@ -3,7 +3,8 @@
 Preble (Srivatsa et al., 2024, E2): a prefix is computed again elsewhere only where that saves more than it costs.
 A call's own prediction counts the recomputation once; here it counts twice, since it is also time taken from all
 who come after on that worker. Whatever is in flight counts as cached, so that siblings which become ready in one
-instant are placed one after the other, each knowing of those before. Any other call goes as `program_aware` says.
+instant are placed one after the other, each knowing of those before. So are a program's other parallel calls: none
+continues another, and the index knows what they share. Any other call goes as `program_aware` says.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ class SiblingAware(ProgramAware):
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
         home: WorkerState | None,
+        *,
+        beside: int = 0,
     ) -> Choice:
-        """For siblings the least cost, else as `ProgramAware`."""
-        if call.siblings > 1 and len(workers) > 1:
+        """For siblings and beside others of the program the least cost, else as `ProgramAware`."""
+        if (call.siblings > 1 or beside) and len(workers) > 1:
             return self._cheapest(call, workers, cached)
         return super().choose(call, pool, workers, cached, home)
 
