@@ -19,6 +19,10 @@ class Start:
     program: str
     copy: int
     at_s: float
+    seed: int | None = None
+    """Of its texts; None for its batch's."""
+    tenant: str = ""
+    """Whose key it uses; empty for the only one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 from openai import AsyncOpenAI
@@ -41,6 +42,8 @@ class Run:
     mode: Mode
     place: Place
     nonce: str
+    batch_nonce: str = ""
+    """Before a system message that the batch's runs share."""
     work: Work = field(default_factory=Work)
     values: dict[str, asyncio.Future[str]] = field(default_factory=dict)
 
@@ -62,13 +65,10 @@ class Run:
         return self.values[self.program.last].result()
 
     async def _ask(self, ask: Ask) -> None:
-        text = ask.text if self.mode is Mode.GATEWAY else filled(ask.text, await self._read(ask.inputs))
+        values = None if self.mode is Mode.GATEWAY else await self._read(ask.inputs)
         reply: ChatCompletion = await self.place.client.chat.completions.create(
             model=self.place.model,
-            messages=[
-                {"role": "system", "content": f"{self.nonce} {self.program.system}"},
-                {"role": "user", "content": text},
-            ],
+            messages=self._messages(ask, values),
             max_tokens=ask.max_tokens,
             temperature=0,
             extra_headers=headers(self.mode, self.program, ask, self.session),
@@ -77,11 +77,20 @@ class Run:
         self._count(ask, reply)
         self.values[ask.name].set_result(reply.choices[0].message.content or "")
 
+    def _messages(self, ask: Ask, values: Mapping[str, str] | None) -> list[Any]:
+        """In OpenAI's form; placeholders are left where there are no values."""
+        nonce = self.batch_nonce if self.program.is_shared else self.nonce
+        said = ask.messages(f"{nonce} {self.program.system}")
+        return [{"role": role, "content": text if values is None else filled(text, values)} for role, text in said]
+
     async def _look_up(self, lookup: Lookup) -> None:
         if self.mode is not Mode.GATEWAY:
-            self.values[lookup.name].set_result(lookup.find(await self._read(lookup.inputs)))
+            found = lookup.find(await self._read(lookup.inputs))
+            await asyncio.sleep(lookup.takes_s)
+            self.values[lookup.name].set_result(found)
             return
         value = lookup.find({name: await self._fetch(name) for name in lookup.inputs})
+        await asyncio.sleep(lookup.takes_s)
         await self.place.beside.put(
             self._variable(lookup.name),
             cast_to=str,

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 _PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_.:/-]+)\}\}")
 
 
+Message = tuple[str, str]
+"""Role and text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A call of the model: its reply's text is the value called `name`, and `max_tokens` long."""
@@ -17,20 +21,29 @@ class Ask:
     text: str
     """The user's message; `{{name}}` stands for the value of an earlier step."""
     max_tokens: int
+    before: tuple[Message, ...] = ()
+    """The conversation up to it, placeholders and all, without the system message."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The values it reads, in order, each once."""
-        return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.text)))
+        texts = (*(text for _, text in self.before), self.text)
+        return tuple(dict.fromkeys(name for text in texts for name in _PLACEHOLDER.findall(text)))
+
+    def messages(self, system: str) -> tuple[Message, ...]:
+        """All it sends, placeholders and all."""
+        return (("system", system), *self.before, ("user", self.text))
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A step without a model, retrieval for instance: `find` makes its value of its inputs' values."""
+    """A step without a model, retrieval or a tool: `find` makes its value of its inputs' values."""
 
     name: str
     inputs: tuple[str, ...]
     find: Callable[[Mapping[str, str]], str]
+    takes_s: float = 0.0
+    """How long it works on that."""
 
 
 Step = Ask | Lookup
@@ -47,6 +60,8 @@ class Program:
     system: str
     """The system message of every call; a run puts its nonce before it."""
     steps: tuple[Step, ...]
+    is_shared: bool = False
+    """Whether all runs of a batch have this system message in common: the nonce before it is the batch's then."""
 
     def __post_init__(self) -> None:
         known: set[str] = set()

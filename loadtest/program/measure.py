@@ -16,7 +16,7 @@ from loadtest.program.arrivals import Batch, Start
 from loadtest.program.delay import DelayedTransport
 from loadtest.program.execute import Place, Run, WrongWork
 from loadtest.program.outcome import Outcome
-from loadtest.program.shapes import SHAPES
+from loadtest.program.sessions import PROGRAMS
 
 RUN_LIMIT_S = 300.0
 NONCE_DIGITS = 12
@@ -25,20 +25,33 @@ NONCE_DIGITS = 12
 class Measurement:
     """An async context that holds the clients, one per delay. Raises out of `batch`: CancelledError alone."""
 
-    def __init__(self, base_url: str, model: str, api_key: str, delays_ms: Sequence[int]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str,
+        delays_ms: Sequence[int],
+        *,
+        tenant_keys: Mapping[str, str] | None = None,
+        limit_s: float = RUN_LIMIT_S,
+    ) -> None:
+        """`limit_s` is each run's; a tenant without a key of its own uses `api_key`."""
         self._base_url = base_url
         self._model = model
-        self._api_key = api_key
         self._delays_ms = delays_ms
+        self._keys = {"": api_key, **(tenant_keys or {})}
+        self._limit_s = limit_s
         self._stack = AsyncExitStack()
-        self._places: Mapping[int, Place] = {}
+        self._places: Mapping[tuple[int, str], Place] = {}
         self._random = Random()
 
     async def __aenter__(self) -> Measurement:
         """Open the clients."""
-        beside = await self._client(0)
-        clients = {delay_ms: await self._client(delay_ms) for delay_ms in self._delays_ms}
-        self._places = {delay_ms: Place(client, beside, self._model) for delay_ms, client in clients.items()}
+        self._places = {
+            (delay_ms, tenant): Place(await self._client(delay_ms, key), await self._client(0, key), self._model)
+            for delay_ms in self._delays_ms
+            for tenant, key in self._keys.items()
+        }
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -47,22 +60,23 @@ class Measurement:
 
     async def batch(self, batch: Batch) -> list[Outcome]:
         """Run one batch to its end; an outcome for each of its runs, whether it failed or not."""
-        began_s = time.monotonic()
+        began_s, shared = time.monotonic(), self.nonce()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._run(batch, start, began_s)) for start in batch.starts]
+            tasks = [group.create_task(self._run(batch, start, began_s, shared)) for start in batch.starts]
         return [task.result() for task in tasks]
 
-    async def _run(self, batch: Batch, start: Start, began_s: float) -> Outcome:
+    async def _run(self, batch: Batch, start: Start, began_s: float, shared: str) -> Outcome:
         await asyncio.sleep(max(0.0, began_s + start.at_s - time.monotonic()))
-        program = SHAPES[start.program](batch.seed)
-        run = Run(program, batch.mode, self._places[batch.delay_ms], self.nonce())
+        program = PROGRAMS[start.program](batch.seed if start.seed is None else start.seed)
+        tenant = start.tenant if start.tenant in self._keys else ""
+        run = Run(program, batch.mode, self._places[batch.delay_ms, tenant], self.nonce(), shared)
         error = ""
         started_s = time.monotonic()
         try:
-            async with asyncio.timeout(RUN_LIMIT_S):
+            async with asyncio.timeout(self._limit_s):
                 await run.go()
         except TimeoutError:
-            error = f"not done within {RUN_LIMIT_S:.0f} s"
+            error = f"not done within {self._limit_s:.0f} s"
         except (OpenAIError, WrongWork) as fault:
             error = f"{type(fault).__name__}: {fault}"
         return Outcome(
@@ -83,11 +97,11 @@ class Measurement:
         """A number that never repeats, of always as many digits, and so of as many tokens."""
         return "".join(self._random.choices("0123456789", k=NONCE_DIGITS))
 
-    async def _client(self, delay_ms: int) -> AsyncOpenAI:
+    async def _client(self, delay_ms: int, key: str) -> AsyncOpenAI:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         transport = DelayedTransport(delay_ms / 1e3, httpx.AsyncHTTPTransport(limits=limits))
         http: Any = httpx.AsyncClient(transport=transport, timeout=RUN_LIMIT_S)  # its type differs by SDK version
-        client = AsyncOpenAI(base_url=self._base_url, api_key=self._api_key, http_client=http, max_retries=0)
+        client = AsyncOpenAI(base_url=self._base_url, api_key=key, http_client=http, max_retries=0)
         return await self._stack.enter_async_context(client)
 
 

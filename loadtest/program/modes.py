@@ -3,7 +3,7 @@
 | mode | who orders the calls | what a call says |
 |---|---|---|
 | plain | the client: it waits for each result and sends the next | nothing |
-| session | the client | the session |
+| session | the client | the session, in our header and in the one that other routers read |
 | hints | the client | session, program, step, expected length, which call is last and wanted soonest |
 | gateway | the gateway: all calls are sent at once | the same, and its inputs and outputs |
 """
@@ -30,7 +30,7 @@ def headers(mode: Mode, program: Program, ask: Ask, session: str) -> dict[str, s
     if mode is Mode.PLAIN:
         return {}
     if mode is Mode.SESSION:
-        return hint_headers(session=session)
+        return {**hint_headers(session=session), "x-session-id": session}
     is_last = ask.name == program.last
     has_variables = mode is Mode.GATEWAY
     return hint_headers(
