@@ -19,7 +19,7 @@ from engines.base import RawHeaders
 from gateway.cache.chain import MESSAGE_TOKENS, build_chain
 from gateway.call import Call
 from gateway.errors import BadRequest
-from gateway.estimate.lengths import LengthEstimator
+from gateway.estimate.lengths import LengthEstimator, template_of
 from gateway.estimate.tokens import TokenEstimator
 from gateway.graph.facts import NO_LINKS, Links, PromptFacts
 from gateway.graph.lineage import Lineage
@@ -88,16 +88,17 @@ class Intake:
         prompt_tokens = self._tokens.estimate(model, prompt.size)
         if route.generates:
             chain = self._chain(tenant, model, prompt, prompt_tokens)
-            output_tokens = self._lengths.expect(
+            output_tokens, tail_tokens = self._lengths.forecast(
                 model,
                 steering.name,
                 steering.step,
+                template=template_of(chain),
                 max_tokens=request.max_tokens,
                 expected_tokens=steering.expected_tokens,
                 n=request.n,
             )
         else:
-            chain, output_tokens = NO_CHAIN, 1
+            chain, output_tokens, tail_tokens = NO_CHAIN, 1, 1
         links = self._link(tenant, hint, chain, prompt, now_s) if reads else NO_LINKS
         session = links.session
         ready = ReadyCall(
@@ -112,6 +113,7 @@ class Intake:
             steering.objective,
             None if steering.deadline_ms is None else now_s + steering.deadline_ms / 1000,
             steering.priority,
+            tail_tokens=tail_tokens,
         )
         return Call(
             call_id=call_id,

@@ -70,6 +70,12 @@ class ReadyCall(Struct, frozen=True):
     is queued even where its tenant's queue is full."""
     siblings: int = 1
     """Calls that waited for one of its inputs here, it among them: they share what that is part of."""
+    tail_tokens: int = 0
+    """The output length that one such reply in ten exceeds; 0 if nobody has said, else at least `output_tokens`."""
+    left_s: float | None = None
+    """Service seconds expected of its program from this call on, itself included; None where nothing is known."""
+    left_tokens: float | None = None
+    """The same in output tokens."""
 
 
 class Usage(Struct, frozen=True):

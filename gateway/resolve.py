@@ -12,7 +12,7 @@ from gateway.call import Call
 from gateway.dataflow.flow import Dataflow
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.programs import Programs
-from gateway.estimate.lengths import LengthEstimator
+from gateway.estimate.lengths import LengthEstimator, template_of
 from gateway.estimate.tokens import TokenEstimator
 from gateway.graph.lineage import Lineage
 from gateway.intake import program_key
@@ -132,7 +132,15 @@ class Resolver:
         if usage is not None:
             self._tokens.observe(ready.model, call.size, usage.prompt_tokens)
             if call.request.route.generates:
-                self._lengths.observe(ready.model, hint.name, hint.step, usage.completion_tokens, n=call.request.n)
+                self._lengths.observe(
+                    ready.model,
+                    hint.name,
+                    hint.step,
+                    usage.completion_tokens,
+                    n=call.request.n,
+                    template=template_of(ready.chain),
+                    expected=ready.output_tokens,
+                )
         output = call.output
         if output is not None:
             self._lineage.learn(

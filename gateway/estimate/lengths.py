@@ -1,7 +1,9 @@
-"""How long a reply will be: learned per (model, program name, step), else per model. Pure.
+"""How long a reply will be: a distribution per (model, program name, step) or prompt template, else per model.
 
-Each key keeps a decayed mean and a running 0.9 quantile (stochastic approximation, Robbins and Monro 1951: a small
-step up when the sample is above, a smaller one down when below, so no samples are stored).
+A template is what prompts of one kind begin with (`template_of`), so that programs that say nothing about
+themselves are told apart too. Unique prompts must not push out what is known of others: a template is remembered
+from its second reply on, and until then it holds one place in a small table (the doorkeeper of TinyLFU, Einziger
+et al., 2017). Pure.
 """
 
 from __future__ import annotations
@@ -9,49 +11,41 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from gateway.estimate.accuracy import Accuracy
+from gateway.estimate.sketch import Sketch
+from gateway.nouns import Chain
+
 MAX_KEYS: Final = 16_384
 START_TOKENS: Final = 128.0
 """Expected before anything is known of a model."""
-MEMORY: Final = 20
-"""The mean follows about so many recent replies."""
 TRUSTED_REPLIES: Final = 3
-"""A step's own mean is used from so many replies on."""
-TAIL: Final = 0.9
-TAIL_STEP: Final = 0.1
+"""A step's or a template's own distribution is used from so many replies on."""
+DOORS: Final = 8192
+MAX_MODELS: Final = 256
+SETTLED: Final = 1024
+EVERY: Final = 8
+"""After so many replies of a model, one in eight is enough to follow it; its steps and templates learn of all."""
 
-_Key = tuple[str, str | None, str | None]
+Key = tuple[str, str | None, str | None, int]
+"""Model, program name, step, template: of the last three at least one is missing."""
 
 
-class _Lengths:
-    __slots__ = ("error", "mean_tokens", "replies", "tail_tokens")
-
-    def __init__(self) -> None:
-        self.replies = 0
-        self.mean_tokens = START_TOKENS
-        self.tail_tokens = START_TOKENS
-        self.error = 0.0
-
-    def observe(self, tokens: int) -> None:
-        before = self.replies
-        self.replies = before + 1
-        if before == 0:
-            self.mean_tokens = self.tail_tokens = float(tokens)
-            return
-        above = tokens - self.mean_tokens
-        miss = abs(above) / (tokens or 1)
-        self.error += (miss - self.error) / (before if before < MEMORY else MEMORY)
-        self.mean_tokens += above / (before + 1 if before < MEMORY else MEMORY)
-        step = TAIL_STEP * (self.tail_tokens if self.tail_tokens > 1.0 else 1.0)
-        self.tail_tokens += step * TAIL if tokens > self.tail_tokens else -step * (1 - TAIL)
+def template_of(chain: Chain) -> int:
+    """What names the prompt's kind: the hash of its first message, or of a long one's first stride; 0 is none."""
+    if len(chain.messages) > 1:
+        return chain.messages[0]
+    return chain.hashes[0] if len(chain.hashes) > 1 else 0
 
 
 class LengthEstimator:
     """Output lengths for at most 16,384 keys, least recently observed forgotten first. Mutable."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_doors", "_errors", "_keys")
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[_Key, _Lengths] = OrderedDict()
+        self._keys: OrderedDict[Key, Sketch] = OrderedDict()
+        self._errors: OrderedDict[str, Accuracy] = OrderedDict()
+        self._doors: list[int] = [0] * DOORS
 
     def expect(
         self,
@@ -59,52 +53,117 @@ class LengthEstimator:
         name: str | None = None,
         step: str | None = None,
         *,
+        template: int = 0,
         max_tokens: int | None = None,
         expected_tokens: int | None = None,
         n: int = 1,
     ) -> int:
-        """Expected output tokens of a call of `n` replies, at least 1. The caller's own hint wins over what was
-        learned; `max_tokens` caps both."""
-        tokens: float
+        """Expected output tokens of a call; see `forecast`."""
+        return self.forecast(
+            model, name, step, template=template, max_tokens=max_tokens, expected_tokens=expected_tokens, n=n
+        )[0]
+
+    def forecast(
+        self,
+        model: str,
+        name: str | None,
+        step: str | None,
+        *,
+        template: int,
+        max_tokens: int | None,
+        expected_tokens: int | None,
+        n: int,
+    ) -> tuple[int, int]:
+        """Output tokens of a call of `n` replies, at least 1: the mean, and what one reply in ten exceeds.
+
+        The caller's own hint wins over what was learned; `max_tokens` caps both.
+        """
+        known = self._best(model, name, step, template)
+        tail = START_TOKENS if known is None else known.tail()
         if expected_tokens is not None:
             tokens = float(expected_tokens)
+            tail = tokens if tail < tokens else tail
         else:
-            known = self._best(model, name, step)
-            tokens = START_TOKENS if known is None else known.mean_tokens
+            tokens = START_TOKENS if known is None else known.mean()
+        if max_tokens is not None and max_tokens < tail:
+            if known is not None and expected_tokens is None:
+                tokens = known.capped_mean(max_tokens)
+            tail = float(max_tokens)
         if max_tokens is not None and max_tokens < tokens:
             tokens = float(max_tokens)
-        return (round(tokens) or 1) * n
+        expected = (round(tokens) or 1) * n
+        most = (round(tail) or 1) * n
+        return expected, most if most > expected else expected
 
-    def tail_tokens(self, model: str, name: str | None = None, step: str | None = None) -> float:
-        """The length that one reply in ten exceeds."""
-        known = self._best(model, name, step)
-        return START_TOKENS if known is None else known.tail_tokens
+    def distribution(
+        self, model: str, name: str | None = None, step: str | None = None, template: int = 0
+    ) -> Sketch | None:
+        """What `expect` goes by: mean, quantiles, P(> x) and what remains after x tokens. Not to be changed."""
+        return self._best(model, name, step, template)
 
     def observe(
-        self, model: str, name: str | None, step: str | None, completion_tokens: int, *, n: int = 1
+        self,
+        model: str,
+        name: str | None,
+        step: str | None,
+        completion_tokens: int,
+        *,
+        n: int = 1,
+        template: int = 0,
+        expected: int | None = None,
     ) -> None:
-        """Learn from a complete reply (all `n` of them together)."""
-        tokens = completion_tokens // n
-        self._lengths((model, None, None)).observe(tokens)
+        """Learn from a complete reply (all `n` of them together); `expected` is what was predicted of it."""
+        tokens = completion_tokens / n
+        of_model = self._sketch((model, None, None, 0))
+        if of_model.samples < SETTLED or of_model.samples % EVERY == 0:
+            of_model.observe(tokens)
+            if expected is not None:
+                self.accuracy(model).note(expected, completion_tokens)
+        else:
+            of_model.samples += 1
         if name is not None or step is not None:
-            self._lengths((model, name, step)).observe(tokens)
+            self._sketch((model, name, step, 0)).observe(tokens)
+        elif template and self._is_known(template):
+            self._sketch((model, None, None, template)).observe(tokens)
 
-    def error(self, model: str, name: str | None = None, step: str | None = None) -> float | None:
-        """The recent mean of |expected - actual| / actual for what `expect` uses; None before two replies."""
-        known = self._best(model, name, step)
-        return None if known is None or known.replies < 2 else known.error
+    def accuracy(self, model: str) -> Accuracy:
+        """The error of what was predicted of a model's replies."""
+        known = self._errors.get(model)
+        if known is None:
+            if len(self._errors) >= MAX_MODELS:
+                self._errors.popitem(last=False)
+            known = self._errors[model] = Accuracy()
+        return known
 
-    def _best(self, model: str, name: str | None, step: str | None) -> _Lengths | None:
+    def accuracies(self) -> dict[str, Accuracy]:
+        """By model."""
+        return dict(self._errors)
+
+    def __len__(self) -> int:
+        """Keys known."""
+        return len(self._keys)
+
+    def _is_known(self, template: int) -> bool:
+        door = template % DOORS
+        if self._doors[door] == template:
+            return True
+        self._doors[door] = template
+        return False
+
+    def _best(self, model: str, name: str | None, step: str | None, template: int) -> Sketch | None:
+        own: Sketch | None = None
         if name is not None or step is not None:
-            own = self._keys.get((model, name, step))
-            if own is not None and own.replies >= TRUSTED_REPLIES:
-                return own
-        return self._keys.get((model, None, None))
+            own = self._keys.get((model, name, step, 0))
+        elif template:
+            own = self._keys.get((model, None, None, template))
+        if own is not None and own.samples >= TRUSTED_REPLIES:
+            return own
+        return self._keys.get((model, None, None, 0))
 
-    def _lengths(self, key: _Key) -> _Lengths:
+    def _sketch(self, key: Key) -> Sketch:
         known = self._keys.get(key)
         if known is None:
-            known = self._keys[key] = _Lengths()
+            known = self._keys[key] = Sketch()
             if len(self._keys) > MAX_KEYS:
                 self._keys.popitem(last=False)
         else:

@@ -128,6 +128,8 @@ class Board:
         """The call, not queued, is in flight on `worker` from now on."""
         output_tokens = entry.call.output_tokens
         rates = worker.rates
+        entry.context_tokens = context_tokens = entry.call.prompt_tokens + output_tokens // 2
+        entry.mark = worker.batch.enter(context_tokens, now_s)
         entry.attempts += 1
         entry.worker = worker
         entry.dispatched_s = now_s
@@ -135,7 +137,7 @@ class Board:
         entry.missing_tokens = missing_tokens
         entry.charged_tokens = tokens = missing_tokens + output_tokens
         entry.ahead_tokens = worker.prefill_tokens
-        entry.predicted_s = predicted_s = missing_tokens * rates.prefill_s + output_tokens * rates.decode_s
+        entry.predicted_s = predicted_s = rates.predict_s(missing_tokens, output_tokens)
         worker.calls += 1
         worker.tokens += tokens
         worker.prefill_tokens += missing_tokens
@@ -148,6 +150,7 @@ class Board:
         if entry.worker is not None and entry.first_byte_s is None:
             entry.first_byte_s = now_s
             entry.worker.prefill_tokens -= entry.missing_tokens
+            entry.mark = entry.worker.batch.prefilled(entry.missing_tokens, now_s)
 
     def release(self, entry: Entry, now_s: float) -> WorkerState:
         """The call is in flight no more; the worker it was on is returned."""
@@ -160,8 +163,10 @@ class Board:
                 worker.latency_left_s = now_s
         worker.calls -= 1
         worker.tokens -= entry.charged_tokens
+        worker.batch.leave(entry.context_tokens, now_s)
         if entry.first_byte_s is None:
             worker.prefill_tokens -= entry.missing_tokens
+            worker.batch.prefilled(entry.missing_tokens, now_s)
         worker.service_s = worker.service_s - entry.predicted_s if worker.calls else 0.0
         return worker
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.cache.index import PrefixIndex
-from gateway.estimate.service import ServiceSample, ServiceTimes
+from gateway.estimate.rates import ServiceSample
+from gateway.estimate.service import ServiceTimes
 from gateway.nouns import ReadyCall, Usage
 from gateway.schedule import events
 from gateway.schedule.board import Board
@@ -305,7 +306,20 @@ class Scheduler:
             missing_tokens = max(1, usage.prompt_tokens - usage.cached_tokens)
         total_s = now_s - entry.dispatched_s
         first_byte_s = total_s if entry.first_byte_s is None else entry.first_byte_s - entry.dispatched_s
-        sample = ServiceSample(missing_tokens, entry.ahead_tokens, usage.completion_tokens, first_byte_s, total_s)
+        calls, context_tokens, beside_tokens = worker.batch.since(entry.mark, now_s)
+        if entry.first_byte_s is None and beside_tokens:
+            beside_tokens = max(0.0, beside_tokens - entry.ahead_tokens)
+        sample = ServiceSample(
+            missing_tokens,
+            entry.ahead_tokens,
+            usage.completion_tokens,
+            first_byte_s,
+            total_s,
+            calls + worker.external_calls,
+            context_tokens,
+            beside_tokens,
+            entry.predicted_s,
+        )
         self.service.observe(worker.name, sample)
         if worker.rates.samples >= SETTLED_SAMPLES:
             worker.learns_from_s = now_s + LEARN_EVERY_S

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from gateway.estimate.batch import Mark
 from gateway.nouns import ReadyCall
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class Entry:
         "cached",
         "call",
         "charged_tokens",
+        "context_tokens",
         "dispatched_s",
         "due_s",
         "excluded",
         "first_byte_s",
         "group",
         "group_key",
+        "mark",
         "missing_tokens",
         "pool",
         "predicted_s",
@@ -54,7 +57,12 @@ class Entry:
     predicted_s: float
     dispatched_s: float
     first_byte_s: float | None
-    """These six are of the flight: set when it starts, meaningless before."""
+    context_tokens: int
+    """Of its prompt, and of half its expected output."""
+    mark: Mark
+    """Its worker's batch when it started, then when its first byte came.
+
+    These eight are of the flight: set when it starts, meaningless before."""
 
     def __init__(self, call: ReadyCall, pool: Pool, arrival: int, rank_s: float, service_s: float) -> None:
         self.call = call

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.blocks import WorkerBlocks
-from gateway.estimate.service import WorkerRates
+from gateway.estimate.batch import Batch
+from gateway.estimate.rates import WorkerRates
 from gateway.schedule.ranked import RankedQueue
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class WorkerState:
     """Mutable; changed only by the board and the core, read by policies. Counts are this replica's own calls."""
 
     __slots__ = (
+        "batch",
         "blocks",
         "budget_tokens",
         "calls",
@@ -47,6 +49,8 @@ class WorkerState:
     def __init__(self, name: str, rates: WorkerRates, budget_tokens: int, max_calls: int) -> None:
         self.name = name
         self.rates = rates
+        self.batch = Batch()
+        """Its calls in flight, over time."""
         self.up = False
         self.pools: list[Pool] = []
         self.queue = RankedQueue()

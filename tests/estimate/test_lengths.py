@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from random import Random
 
-from gateway.estimate.lengths import MAX_KEYS, START_TOKENS, LengthEstimator
+import pytest
+
+from gateway.cache.chain import build_chain
+from gateway.estimate.lengths import MAX_KEYS, START_TOKENS, LengthEstimator, template_of
 
 
 def test_a_step_is_learned_and_an_unknown_step_falls_back_to_the_model():
@@ -35,30 +38,66 @@ def test_the_hint_wins_and_max_tokens_caps_and_replies_multiply():
     assert lengths.expect("m") == 100
 
 
-def test_the_tail_is_above_nine_replies_in_ten():
+def test_a_cap_counts_for_the_replies_it_would_cut_off_and_for_no_others():
+    lengths = LengthEstimator()
+    for tokens in (20, 980) * 200:
+        lengths.observe("m", "p", "s", tokens)
+    assert lengths.expect("m", "p", "s") == pytest.approx(500, rel=0.05)
+    assert lengths.expect("m", "p", "s", max_tokens=100) == pytest.approx(60, rel=0.06)
+    assert lengths.expect("m", "p", "s", max_tokens=5000) == pytest.approx(500, rel=0.05)
+
+
+def test_a_forecast_has_the_length_that_one_reply_in_ten_exceeds():
     lengths, rng = LengthEstimator(), Random(1)
-    samples = [rng.randrange(1, 1001) for _ in range(3000)]
-    for sample in samples:
-        lengths.observe("m", None, None, sample)
-    assert 750 < lengths.tail_tokens("m") <= 1100
+    for _ in range(3000):
+        lengths.observe("m", "p", "s", rng.randrange(1, 1001))
+    told = {"template": 0, "max_tokens": None, "expected_tokens": None, "n": 1}
+    expected, tail = lengths.forecast("m", "p", "s", **told)
+    assert 400 < expected < 600
+    assert 800 < tail < 1000
+    assert lengths.forecast("m", "p", "s", **{**told, "max_tokens": 700})[1] == 700
+    assert lengths.forecast("m", "p", "s", **{**told, "expected_tokens": 5000}) == (5000, 5000)
 
 
-def test_the_error_is_tracked():
+def test_prompts_of_one_kind_are_learned_without_a_word_from_the_client():
     lengths = LengthEstimator()
-    assert lengths.error("m") is None
-    for _ in range(30):
-        lengths.observe("m", None, None, 100)
-    assert lengths.error("m") == 0.0
-    for tokens in (50, 150) * 30:
-        lengths.observe("m", None, None, tokens)
-    error = lengths.error("m")
-    assert error is not None
-    assert error > 0.3
+
+    def template(system: bytes, user: bytes) -> int:
+        return template_of(build_chain(b"", b"m", b"", (b"system\0" + system, b"user\0" + user)))
+
+    for number in range(30):
+        lengths.observe("m", None, None, 12, template=template(b"classify", b"%d" % number))
+        lengths.observe("m", None, None, 700, template=template(b"write", b"%d" % number))
+    assert lengths.expect("m", template=template(b"classify", b"new")) == 12
+    assert lengths.expect("m", template=template(b"write", b"new")) == 700
+    assert 200 < lengths.expect("m", template=template(b"judge", b"new")) < 500
+    assert template_of(build_chain(b"", b"m", b"", (b"user\0hello",))) == 0
 
 
-def test_keys_are_bounded():
+def test_prompts_that_come_once_push_nothing_out():
     lengths = LengthEstimator()
-    for number in range(MAX_KEYS + 10):
+    for _ in range(5):
+        lengths.observe("m", "p", "s", 77)
+    for number in range(1, 1_000_001):
+        lengths.observe("m", None, None, 10, template=number * 0x9E3779B97F4A7C15 % 2**64)
+    assert lengths.expect("m", "p", "s") == 77
+    assert len(lengths) < 100
+
+
+def test_a_million_steps_are_bounded():
+    lengths = LengthEstimator()
+    for number in range(1_000_000):
         lengths.observe("m", "p", f"s{number}", 10)
-    assert lengths.error("m", "p", "s0") == 0.0
-    assert len(lengths._keys) == MAX_KEYS
+    assert len(lengths) == MAX_KEYS
+
+
+def test_the_error_is_of_what_was_predicted():
+    lengths = LengthEstimator()
+    assert lengths.accuracy("m").errors().predictions == 0
+    for tokens in (50, 150) * 100:
+        lengths.observe("m", None, None, tokens, expected=100)
+    errors = lengths.accuracies()["m"].errors()
+    assert errors.predictions == 200
+    assert errors.bias == pytest.approx(0, abs=0.03)
+    assert errors.absolute == pytest.approx(0.5, rel=0.05)
+    assert errors.ratio_p95 == pytest.approx(1.5, rel=0.06)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.estimate.service import WorkerRates
+from gateway.estimate.rates import WorkerRates
 from gateway.schedule.policies.admit.calls import CallLimit
 from gateway.schedule.policies.admit.class_tokens import ClassTokens
 from gateway.schedule.policies.admit.tokens import TokenBudget

@@ -5,7 +5,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from gateway.estimate.service import WorkerRates
+from gateway.estimate.rates import WorkerRates
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit.tokens import TokenBudget
 from gateway.schedule.policies.place.least_load import LeastLoad

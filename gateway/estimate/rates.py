@@ -1,0 +1,201 @@
+"""One worker's speed: seconds to the first token, and of a decode step, as linear relations. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from gateway.estimate.accuracy import Accuracy
+from gateway.estimate.fit import Fit
+
+START_PREFILL_S: Final = 0.0005
+"""Per token, before anything is known, as the next."""
+START_DECODE_S: Final = 0.02
+START_CALL_S: Final = 0.0002
+"""What each further call in the batch adds to a step."""
+PULL_PREFILL: Final = (1.0, 1.0e5)
+"""Precision of the prior, of the base and per token: as from two prompts of a thousand tokens."""
+PULL_DECODE: Final = (64.0, 1024.0, 1024.0)
+"""The same of a step: as from 64 steps of four calls and four thousand tokens."""
+PREFILL_SCALE: Final = 64.0
+"""A first token's time varies by so many tokens' worth, and by the square root of the tokens."""
+MAX_STEPS: Final = 256.0
+"""A reply counts for at most so many steps."""
+OUTLIER: Final = 20.0
+STALL: Final = 4.0
+"""A sample counts as at most so many times its prediction, the first eight and the later ones."""
+YOUNG: Final = 8
+OPERATING_DECAY: Final = 0.95
+UNSTREAMED_SHARE: Final = 0.05
+"""A reply whose bytes came in less than this share of its time was not streamed: its first byte says nothing."""
+LEAST_DECODE: Final = 0.2
+"""Others' prompts take at most the rest of a reply's decode time."""
+
+
+class ServiceSample(NamedTuple):
+    """One complete reply's timing (a tuple: one is made for every reply that teaches)."""
+
+    missing_tokens: int
+    ahead_tokens: int
+    """Missing prompt tokens already in prefill at dispatch."""
+    output_tokens: int
+    first_byte_s: float
+    total_s: float
+    """Both from dispatch."""
+    calls: float = 1.0
+    """In flight on the worker while it was decoded, itself among them, on average; as the next two."""
+    context_tokens: float = 0.0
+    """Of all of these."""
+    beside_tokens: float = 0.0
+    """Prompt tokens of others whose prefill ended meanwhile, in all."""
+    predicted_s: float = 0.0
+    """What was predicted at dispatch, not knowing how long the reply would be; 0 if nothing was."""
+
+
+class WorkerRates:
+    """One worker's rates; read-only outside `estimate`. `prefill_s` and `decode_s` are per token, as of now."""
+
+    __slots__ = (
+        "_calls",
+        "_context",
+        "_decode",
+        "_prefill",
+        "decode_error",
+        "decode_s",
+        "prefill_base_s",
+        "prefill_error",
+        "prefill_s",
+        "samples",
+        "service_error",
+    )
+
+    def __init__(self, prefill_s: float = START_PREFILL_S, decode_s: float = START_DECODE_S) -> None:
+        self._prefill = Fit()
+        self._decode = Fit()
+        self._prefill.c1 = prefill_s
+        self._decode.c1 = START_CALL_S
+        self._decode.c0 = max(decode_s - START_CALL_S, 0.0)
+        self.prefill_s = prefill_s
+        """For each missing prompt token."""
+        self.prefill_base_s = 0.0
+        """For a prompt of none."""
+        self.decode_s = decode_s
+        """Of a step at the batch and context of the recent replies."""
+        self._calls, self._context = 1.0, 0.0
+        self.prefill_error, self.decode_error, self.service_error = Accuracy(), Accuracy(), Accuracy()
+        self.samples = 0
+
+    @property
+    def error(self) -> float:
+        """Recent |predicted - actual| service time over the actual one."""
+        return self.service_error.mean_absolute()
+
+    def step_s(self, calls: float, context_tokens: float) -> float:
+        """One decode step of a batch of `calls` whose contexts are so many tokens together."""
+        return self._decode.value(calls, context_tokens / 1000.0)
+
+    def first_token_s(self, missing_tokens: float) -> float:
+        """From dispatch to the first token, where so many prompt tokens are not cached (those ahead included)."""
+        return self.prefill_base_s + missing_tokens * self.prefill_s
+
+    def predict_s(self, missing_tokens: float, output_tokens: float) -> float:
+        """Service time of a call with nobody ahead of it, beside as many others as there were lately."""
+        return self.prefill_base_s + missing_tokens * self.prefill_s + output_tokens * self.decode_s
+
+    def call_s(
+        self,
+        missing_tokens: float,
+        ahead_tokens: float,
+        output_tokens: float,
+        calls: float,
+        context_tokens: float,
+    ) -> float:
+        """Service time of a call: expected for its expected output, a quantile for that quantile of its output.
+
+        `calls` and `context_tokens` are of the batch it joins, itself included.
+        """
+        step_s = self._decode.value(calls, context_tokens / 1000.0)
+        return self.prefill_base_s + (missing_tokens + ahead_tokens) * self.prefill_s + output_tokens * step_s
+
+    def coefficients(self) -> dict[str, float]:
+        """Seconds: base and per prompt token to the first token; base, per call and per 1,000 tokens of a step."""
+        return {
+            "prefill_base_s": self.prefill_base_s,
+            "prefill_token_s": self.prefill_s,
+            "step_base_s": self._decode.c0,
+            "step_call_s": self._decode.c1,
+            "step_kilotoken_s": self._decode.c2,
+        }
+
+    def split(self, sample: ServiceSample) -> tuple[float, float]:
+        """The reply's time until its first token, and of its decoding without what others' prompts took of it.
+
+        The first is 0 where its end is not known.
+        """
+        output, total_s = sample.output_tokens, sample.total_s
+        first_s = self.first_token_s(sample.missing_tokens + sample.ahead_tokens)
+        steps_s = output * self.step_s(sample.calls, sample.context_tokens)
+        beside_s = sample.beside_tokens * self.prefill_s
+        decode_s = total_s - sample.first_byte_s
+        prefill_s = sample.first_byte_s
+        if output > 1 and decode_s < UNSTREAMED_SHARE * total_s:
+            expected_s = first_s + steps_s + beside_s
+            prefill_s = total_s * first_s / expected_s
+            decode_s = total_s - prefill_s
+        decode_s = max(decode_s - beside_s, LEAST_DECODE * decode_s)
+        most = OUTLIER if self.samples < YOUNG else STALL
+        return min(prefill_s, most * first_s), min(decode_s, most * steps_s)
+
+    def learn(self, sample: ServiceSample, parts: tuple[float, float]) -> None:
+        """Add one reply; a single output token came with the first byte and says nothing of steps."""
+        prefill_s, decode_s = parts
+        tokens = sample.missing_tokens + sample.ahead_tokens
+        if tokens > 0:
+            self._prefill.learn(tokens, 0.0, prefill_s, 1.0 / (tokens / PREFILL_SCALE + 1.0))
+        steps = float(sample.output_tokens - 1)
+        if steps >= 1.0:
+            weight = min(steps, MAX_STEPS)
+            self._decode.learn(sample.calls, sample.context_tokens / 1000.0, decode_s / steps, weight)
+            self._calls += (sample.calls - self._calls) * (1 - OPERATING_DECAY)
+            self._context += (sample.context_tokens - self._context) * (1 - OPERATING_DECAY)
+
+    def settle(self, to: WorkerRates) -> None:
+        """Work out the rates, pulled towards those given."""
+        prefill, decode = self._prefill, self._decode
+        prefill.settle(to._prefill, PULL_PREFILL[0], PULL_PREFILL[1], 1.0)
+        decode.settle(to._decode, PULL_DECODE[0], PULL_DECODE[1], PULL_DECODE[2])
+        self.prefill_base_s, self.prefill_s = prefill.c0, max(prefill.c1, 1e-9)
+        if not decode.weight:
+            self._calls, self._context = to._calls, to._context
+        self.decode_s = max(decode.value(self._calls, self._context / 1000.0), 1e-9)
+
+    def fade(self, by: float) -> None:
+        """Let what was learned weigh less."""
+        self._prefill.fade(by)
+        self._decode.fade(by)
+
+    def note_errors(self, sample: ServiceSample) -> None:
+        """Compare what would have been predicted of this reply with what came, before anything is learned of it."""
+        missing, ahead, output, first_byte_s, total_s = sample[:5]
+        first_s = self.first_token_s(missing + ahead)
+        steps_s = output * self.step_s(sample.calls, sample.context_tokens) + sample.beside_tokens * self.prefill_s
+        if total_s - first_byte_s >= UNSTREAMED_SHARE * total_s and output > 1:
+            self.prefill_error.note(first_s, first_byte_s)
+            self.decode_error.note(steps_s, total_s - first_byte_s)
+        self.service_error.note(sample.predicted_s or first_s + steps_s, total_s)
+        self.samples += 1
+
+    def dump(self) -> tuple[list[float], list[float]]:
+        """What is known, in a compact form: of the first token, of steps."""
+        return self._prefill.dump(), self._decode.dump()
+
+    def load(self, prefill: list[float], decode: list[float]) -> None:
+        """Add what `dump` gave, as a prior that own replies soon outweigh. Raises: ValueError."""
+        if any(prefill):
+            self._prefill.load(prefill, LENT_PREFILL)
+        if any(decode):
+            self._decode.load(decode, LENT_STEPS)
+
+
+LENT_PREFILL: Final = 2.0
+LENT_STEPS: Final = 512.0
+"""The most that what was learned elsewhere weighs: a few replies."""
