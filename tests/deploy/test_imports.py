@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("gateway", "engines", "hints", "loadtest", "loomgate", "examples", "tests")
-PURE = ("cache", "estimate", "graph", "schedule", "variables", "wire")
+PURE = ("cache", "estimate", "graph", "schedule", "simulation", "variables", "wire")
 """Packages of the gateway that decide and do no I/O."""
 NEVER_IN_PURE = ("asyncio", "redis", "httpx", "fastapi", "starlette", "uvicorn", "socket", "time", "threading")
 

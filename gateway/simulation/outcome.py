@@ -1,0 +1,135 @@
+"""What a simulation came to: calls, programs, workers, and the figures of all of them. Frozen, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.simulation.intake import LiveCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """One call that ended. Seconds of virtual time."""
+
+    session: str
+    step: str
+    worker: str
+    arrived_s: float
+    dispatched_s: float
+    first_s: float
+    done_s: float
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    predicted_prompt_tokens: int
+    predicted_output_tokens: int
+    predicted_cached_tokens: int
+
+    @staticmethod
+    def of(call: LiveCall) -> CallOutcome:
+        """Of one that has all of it."""
+        usage, ready = call.usage, call.ready
+        assert usage is not None, f"{call.call_id} has not ended"
+        assert ready is not None, f"{call.call_id} has not arrived"
+        return CallOutcome(
+            call.program.session,
+            call.plan.step,
+            call.worker or "",
+            call.arrived_s,
+            call.dispatched_s or 0.0,
+            call.first_s or 0.0,
+            call.done_s or 0.0,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens or 0,
+            ready.prompt_tokens,
+            ready.output_tokens,
+            call.predicted_cached,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramOutcome:
+    """One program, as its client saw it."""
+
+    name: str
+    session: str
+    start_s: float
+    done_s: float
+    failed: bool = False
+
+    @property
+    def time_s(self) -> float:
+        """From its start to its last reply."""
+        return self.done_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOutcome:
+    """One worker's share of the work."""
+
+    name: str
+    busy_s: float
+    steps: int
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Program times in seconds, over those that ended well."""
+
+    programs: int
+    failed: int
+    calls: int
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    worst_s: float
+    makespan_s: float
+    cached_share: float
+    """Of all prompt tokens, those the engines found in their caches."""
+    busy_share: float
+    """Of the workers' time."""
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All of one simulation."""
+
+    programs: tuple[ProgramOutcome, ...]
+    calls: tuple[CallOutcome, ...]
+    workers: tuple[WorkerOutcome, ...]
+
+    def figures(self) -> Figures:
+        """In one line."""
+        times = sorted(each.time_s for each in self.programs if not each.failed)
+        start_s = min((each.start_s for each in self.programs), default=0.0)
+        makespan_s = max((each.done_s for each in self.programs), default=0.0) - start_s
+        prompt_tokens = sum(call.prompt_tokens for call in self.calls)
+        return Figures(
+            len(self.programs),
+            len(self.programs) - len(times),
+            len(self.calls),
+            sum(times) / len(times) if times else 0.0,
+            quantile(times, 0.5),
+            quantile(times, 0.95),
+            times[-1] if times else 0.0,
+            makespan_s,
+            sum(call.cached_tokens for call in self.calls) / prompt_tokens if prompt_tokens else 0.0,
+            sum(each.busy_s for each in self.workers) / (makespan_s * len(self.workers)) if makespan_s else 0.0,
+            sum(each.preemptions for each in self.workers),
+        )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Of numbers in order, by linear interpolation; 0 of none."""
+    if not ordered:
+        return 0.0
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

@@ -1,0 +1,74 @@
+"""Which of a program's calls go out when: what each still waits for, and how it stands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.graph.node import DeclaredCall
+from gateway.graph.program import Changes, ProgramGraph
+from gateway.nouns import Standing
+from gateway.simulation.intake import LiveCall, reply_text
+from gateway.simulation.prompts import Prompt
+from gateway.simulation.work import Mode, PlannedProgram
+
+
+class LiveProgram:
+    """One run of a program. Mutable."""
+
+    def __init__(self, number: int, plan: PlannedProgram, mode: Mode) -> None:
+        self.plan = plan
+        self.done_s: float | None = None
+        self.failed = False
+        self.left = len(plan.calls)
+        self._mode = mode
+        self._replies = {
+            call.step: reply_text(number, index, call.output_tokens) for index, call in enumerate(plan.calls)
+        }
+        self._missing = {call.step: len(call.waits_for) for call in plan.calls}
+        self._followers: dict[str, list[int]] = {call.step: [] for call in plan.calls}
+        for index, call in enumerate(plan.calls):
+            for step in call.waits_for:
+                self._followers[step].append(index)
+        self._graph = ProgramGraph(plan.start_s)
+        self._ids = [f"{number}.{index}" for index in range(len(plan.calls))]
+
+    def begin(self) -> Iterator[LiveCall]:
+        """The calls that wait for none; where the gateway runs the program it is told all of them."""
+        if self._mode is Mode.GATEWAY:
+            for index, call in enumerate(self.plan.calls):
+                declared = DeclaredCall(
+                    self._ids[index], call.objective, call.step, call.reads, call.after, (call.step,)
+                )
+                self._graph.declare(declared)
+        for index, call in enumerate(self.plan.calls):
+            if not call.waits_for:
+                yield self._live(index)
+
+    def ended(self, call: LiveCall) -> Iterator[LiveCall]:
+        """A call has ended; those that waited for nothing else."""
+        self.left -= 1
+        for index in self._followers[call.plan.step]:
+            step = self.plan.calls[index].step
+            self._missing[step] -= 1
+            if not self._missing[step]:
+                yield self._live(index)
+
+    def queue(self, call: LiveCall) -> Standing | None:
+        """How a call stands that is about to be queued."""
+        return self._graph.queue(call.call_id) if self._mode is Mode.GATEWAY else None
+
+    def start(self, call: LiveCall) -> None:
+        """The call is queued no more."""
+        self._graph.start(call.call_id)
+
+    def end(self, call: LiveCall) -> Changes:
+        """Its value is there: how others stand now."""
+        return self._graph.end(call.call_id)
+
+    def siblings(self, call: LiveCall) -> int:
+        """How many calls wait for one of the values it reads, it among them."""
+        return max((len(self._followers[step]) for step in call.plan.reads), default=1)
+
+    def _live(self, index: int) -> LiveCall:
+        plan = self.plan.calls[index]
+        return LiveCall(self._ids[index], self.plan, plan, Prompt(plan, self._replies))

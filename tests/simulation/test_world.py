@@ -1,0 +1,139 @@
+"""Whole programs in virtual time: by hand where hands suffice, by property elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.simulated.costs import StepCosts
+from engines.simulated.iteration import IterationModel
+from engines.simulated.limits import EngineLimits
+from gateway.schedule.settings import SchedulerSettings
+from gateway.simulation.outcome import Outcome, quantile
+from gateway.simulation.policies import POLICY_SETS
+from gateway.simulation.settings import WorldSettings
+from gateway.simulation.work import Mode, PlannedCall, PlannedProgram, Text
+from gateway.simulation.world import World
+from tests.simulation.loads import agents, chain
+
+COSTS = StepCosts(0.01, 0.001, 0.002, 1e-6)
+LIMITS = EngineLimits(kv_blocks=600, max_num_batched_tokens=512, max_num_seqs=16)
+BASE = WorldSettings(workers=3, limits=LIMITS, costs=COSTS)
+
+
+def run(programs: list[PlannedProgram], settings: WorldSettings = BASE, **changes: object) -> Outcome:
+    return World(replace(settings, **changes), programs).run()  # type: ignore[arg-type]
+
+
+def test_one_call_takes_its_prefill_and_its_steps() -> None:
+    program = PlannedProgram("p", "s", 5.0, (PlannedCall("a", ((Text(1, 100),),), 4),))
+    (done,) = run([program], workers=1, round_trip_s=0.2, request_s=0.05).programs
+    decode_s = sum(0.012 + 1e-6 * context for context in (101, 102, 103))
+    assert done.time_s == pytest.approx(0.2 + 0.05 + 0.01 + 0.1 + decode_s)
+
+
+def test_a_client_pays_a_round_trip_for_every_step_and_the_gateway_one_in_all() -> None:
+    by_client = run([chain("s", 5)], round_trip_s=1.0, workers=1).programs[0].time_s
+    by_gateway = run([chain("s", 5)], round_trip_s=1.0, workers=1, mode=Mode.GATEWAY).programs[0].time_s
+    assert by_client - by_gateway == pytest.approx(4.0, abs=0.01)
+
+
+def test_a_session_finds_all_it_has_said_in_the_cache() -> None:
+    outcome = run(agents(1), workers=1)
+    before = 0
+    for call in outcome.calls:
+        assert call.cached_tokens == before // LIMITS.block_tokens * LIMITS.block_tokens
+        before = call.prompt_tokens + call.output_tokens - 1
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    assert run(agents(30)) == run(agents(30))
+    other = replace(BASE, scheduler=SchedulerSettings(seed=1, place="program_aware"))
+    assert run(agents(30), other) == run(agents(30), other)
+
+
+@given(st.integers(0, 1000), st.sampled_from(sorted(POLICY_SETS)), st.integers(60, 400))
+@settings(max_examples=25, deadline=None)
+def test_every_call_ends_once_and_in_order(seed: int, policies: str, kv_blocks: int) -> None:
+    chosen = POLICY_SETS[policies]
+    limits = replace(LIMITS, kv_blocks=kv_blocks + 40)
+    programs = agents(12, seed, rate_per_s=20.0, turns=3)
+    outcome = run(programs, scheduler=chosen.scheduler, mode=chosen.mode, limits=limits, round_trip_s=0.05)
+    assert sorted((call.session, call.step) for call in outcome.calls) == sorted(
+        (program.session, call.step) for program in programs for call in program.calls
+    )
+    done = {(call.session, call.step): call for call in outcome.calls}
+    for program in programs:
+        for plan in program.calls:
+            call = done[program.session, plan.step]
+            assert call.arrived_s <= call.dispatched_s < call.first_s <= call.done_s
+            assert call.cached_tokens < call.prompt_tokens
+            for step in plan.waits_for:
+                assert done[program.session, step].done_s + plan.gap_s <= call.arrived_s + 1e-9
+
+
+@given(st.integers(0, 1000), st.sampled_from(["round_robin", "session", "gateway"]))
+@settings(max_examples=10, deadline=None)
+def test_leaps_change_nothing(seed: int, policies: str) -> None:
+    chosen = POLICY_SETS[policies]
+    world = replace(BASE, scheduler=chosen.scheduler, mode=chosen.mode, kv_events=False)
+    leaping = run(agents(10, seed, rate_per_s=5.0), world)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IterationModel, "uniform_steps", lambda self: 0)
+        stepping = run(agents(10, seed, rate_per_s=5.0), world)
+    assert [program.done_s for program in leaping.programs] == pytest.approx(
+        [program.done_s for program in stepping.programs]
+    )
+    assert {(call.session, call.step, call.worker, call.cached_tokens) for call in leaping.calls} == {
+        (call.session, call.step, call.worker, call.cached_tokens) for call in stepping.calls
+    }
+
+
+def test_estimates_come_from_the_gateways_estimators_and_learn() -> None:
+    calls = run(agents(60), mode=Mode.SESSION).calls
+
+    def error(some) -> float:
+        return sum(
+            abs(call.predicted_prompt_tokens - call.prompt_tokens) / call.prompt_tokens for call in some
+        ) / len(some)
+
+    assert 0.0 < error(calls[-60:]) < error(calls[:20])
+    assert {call.predicted_output_tokens for call in calls[:1]} == {128}
+    assert 20 < calls[-1].predicted_output_tokens < 60
+
+
+def test_a_prompt_no_worker_can_hold_fails_its_program_alone() -> None:
+    endless = PlannedProgram(
+        "p", "endless", 0.1, (PlannedCall("a", ((Text(3, 10**6),),), 4), chain("x", 2).calls[0])
+    )
+    outcome = run([endless, chain("fine", 3)])
+    assert [(program.session, program.failed) for program in outcome.programs] == [
+        ("endless", True),
+        ("fine", False),
+    ]
+    figures = outcome.figures()
+    assert (figures.programs, figures.failed) == (2, 1)
+
+
+def test_sessions_that_are_known_find_more_in_the_caches_than_round_robin() -> None:
+    shares = {
+        name: run(agents(80, rate_per_s=8.0), scheduler=POLICY_SETS[name].scheduler, mode=POLICY_SETS[name].mode)
+        .figures()
+        .cached_share
+        for name in ("round_robin", "session")
+    }
+    assert shares["session"] > shares["round_robin"] + 0.1
+
+
+def test_two_programs_of_one_session_are_refused() -> None:
+    with pytest.raises(ValueError, match="one session"):
+        World(BASE, [chain("s", 2), chain("s", 2)])
+    with pytest.raises(ValueError, match="waits for a later call"):
+        PlannedProgram("p", "s", 0.0, tuple(reversed(chain("s", 2).calls)))
+
+
+def test_quantiles_lie_between() -> None:
+    assert (quantile([], 0.5), quantile([1.0], 0.95), quantile([1.0, 3.0], 0.5)) == (0.0, 1.0, 2.0)
