@@ -1,4 +1,4 @@
-"""The states of a call and of an attempt, and the moves between them: one table, as in h11.
+"""The states of a call and the moves between them: one table, as in h11.
 
 A call is admitted once and ends in exactly one terminal outcome; everything that happens to it on the way is
 a move listed here. Pure.
@@ -20,14 +20,6 @@ class CallState(StrEnum):
     COMMITTING = "committing"
     TERMINAL = "terminal"
     ORPHANED = "orphaned"
-
-
-class AttemptState(StrEnum):
-    """Where one try on one worker is."""
-
-    STARTED = "started"
-    STREAMING = "streaming"
-    ENDED = "ended"
 
 
 class Outcome(StrEnum):
@@ -52,13 +44,6 @@ CALL_MOVES: dict[CallState, frozenset[CallState]] = {
     _C.TERMINAL: frozenset(),
 }
 """From state to the states it may move to. READY again from DISPATCHED is a retry before the first byte."""
-
-_A = AttemptState
-ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
-    _A.STARTED: frozenset({_A.STREAMING, _A.ENDED}),
-    _A.STREAMING: frozenset({_A.ENDED}),
-    _A.ENDED: frozenset(),
-}
 
 
 class IllegalMove(RuntimeError):
