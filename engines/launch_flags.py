@@ -11,17 +11,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from engines.cpu_features import dtype_flags
-
-
-class Device(StrEnum):
-    """What a worker computes on."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +36,6 @@ class WorkerSpec:
     """The cores it may use; empty for all."""
     kv_events: str | None = None
     """ZMQ endpoint it publishes its KV events on."""
-    kv_replay: str | None = None
-    """ZMQ endpoint that replays missed KV events."""
 
     @property
     def url(self) -> str:
@@ -126,7 +116,6 @@ def _worker(
         env=(*QUIET_ENV, *env),
         cpus=cpus,
         kv_events=events,
-        kv_replay=replay,
     )
 
 
