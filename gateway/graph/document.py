@@ -76,7 +76,7 @@ class Totals(TypedDict):
 
 
 class SessionSummary(TypedDict):
-    """One entry of the list of sessions."""
+    """One session without its graph."""
 
     session: str
     name: str | None

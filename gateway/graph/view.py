@@ -41,13 +41,6 @@ def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> 
     }
 
 
-def session_summary(session: str, meta: SessionMeta, records: Iterable[Record]) -> SessionSummary:
-    """One session without its graph, for lists."""
-    calls = _by_arrival(records)
-    length_s, _ = critical_path({call.call_id: call.done_s or 0.0 for call in calls}, _pairs(_edges(calls)))
-    return _summary(session, meta, calls, length_s)
-
-
 def call_view(call: Record) -> CallDocument:
     """One call without its session: objective, depth and group are those it ran with."""
     return {

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.graph.timeline import WIDTH, render
-from gateway.graph.view import SessionMeta, call_view, session_summary, session_view
+from gateway.graph.view import SessionMeta, call_view, session_view
 from gateway.nouns import Edge, Record, Usage
 from gateway.states import CallState, Outcome
 
@@ -112,11 +112,6 @@ def test_totals_and_critical_path(view):
         "wall_ms": 4_000.0,
         "critical_path_ms": 3_500.0,
     }
-
-
-def test_the_summary_is_the_view_without_the_graph(view):
-    summary = session_summary("s1", META, [BASE, SECOND, REDUCE])
-    assert summary == {key: view[key] for key in ("session", "name", "state", "placement", "totals")}
 
 
 def test_one_call_by_itself_says_where_it_belongs(view):
