@@ -57,14 +57,6 @@ def json_value(document: object, *, truncated: bool = False) -> Value:
     return Value(text, "json", truncated, len(document) if isinstance(document, list) else None)
 
 
-def item_values(value: Value) -> tuple[Value, ...]:
-    """The items of a list value, each a value of its own; empty for any other. Raises: NoValue."""
-    if value.items is None:
-        return ()
-    document = parse_json(value.text)
-    return tuple(json_value(item) for item in document) if isinstance(document, list) else ()
-
-
 def _candidates(text: str) -> Iterator[str]:
     yield text
     for block in fenced_blocks(text):
