@@ -18,7 +18,8 @@ from hints.model import Objective
 def deduce(labels: Mapping[str, Objective | None], edges: Iterable[tuple[str, str]]) -> dict[str, Standing]:
     """The standing of every call; `labels` holds all calls, edges are (producer, consumer).
 
-    A call's own label beats what its consumers imply, for itself and for what feeds it.
+    A call's own label beats what its consumers imply, for itself and for what feeds it. Its depth is the
+    longest path, in edges, to an output of the program (Teola, section 5.2).
     """
     consumers = acyclic(labels, edges)
     depth: dict[str, int] = {}

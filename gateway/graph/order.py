@@ -1,4 +1,4 @@
-"""The program graph as an order: topological order, depth, critical path. Pure; all of it O(V + E).
+"""The program graph as an order: topological order, levels, critical path. Pure; all of it O(V + E).
 
 Edges are (producer, consumer). Edges of unknown nodes are ignored, and so is every edge that closes a cycle (the
 one found last, walking the nodes in the order given), so that any input has an answer.
@@ -26,18 +26,6 @@ def acyclic(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str,
 def topological_order(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str]:
     """The nodes, each once, producers before consumers."""
     return list(acyclic(nodes, edges))
-
-
-def depths(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """Longest path, in edges, from each node to an output of the program (a node nobody consumes: 0).
-
-    depth(p) = max over consumers (depth(consumer) + 1), as in Teola, section 5.2.
-    """
-    graph = acyclic(nodes, edges)
-    depth: dict[str, int] = {}
-    for node in reversed(graph):
-        depth[node] = max((depth[consumer] + 1 for consumer in graph[node]), default=0)
-    return depth
 
 
 def levels(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, int]:
