@@ -14,16 +14,14 @@ log = logging.getLogger(__name__)
 
 
 class Background:
-    """Runs best-effort work that nobody waits for. What does not fit is skipped and counted."""
+    """Runs best-effort work that nobody waits for. What does not fit is skipped."""
 
     def __init__(self) -> None:
-        self.skipped = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Start `work`, unless too much is under way."""
         if len(self._tasks) >= MAX_TASKS:
-            self.skipped += 1
             work.close()
             return
         task = asyncio.create_task(_guard(name, work), name=name)
