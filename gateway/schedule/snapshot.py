@@ -25,10 +25,6 @@ class WorkerSnapshot:
     external_calls: int
     filling: bool
     """Whether a prompt's beginning is computed ahead there."""
-    prefill_s_per_token: float
-    decode_s_per_token: float
-    service_error: float
-    """The recent mean of |predicted - actual| / actual service time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +65,6 @@ def take(board: Board, now_s: float) -> Snapshot:
                 queued=worker.queue.live,
                 external_calls=worker.external_calls,
                 filling=worker.filling is not None,
-                prefill_s_per_token=worker.rates.prefill_s,
-                decode_s_per_token=worker.rates.decode_s,
-                service_error=worker.rates.error,
             )
             for worker in board.workers.values()
         ),
