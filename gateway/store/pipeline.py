@@ -49,8 +49,6 @@ class Counters:
     """Requests refused at once: breaker open, queue full, closing."""
     batches: int = 0
     breaker_opened: int = 0
-    last_latency_s: float = 0.0
-    """Of the last batch."""
 
 
 class _Request(Struct, eq=False):
@@ -235,7 +233,6 @@ class Pipeline:
         if not batch:
             return
         self._in_flight = batch
-        began_s = self._loop.time()
         try:
             replies = await self._execute(batch)
         except TimeoutError:
@@ -245,7 +242,6 @@ class Pipeline:
         else:
             self._breaker.succeeded()
             self.counters.batches += 1
-            self.counters.last_latency_s = self._loop.time() - began_s
             self._settle(batch, replies)
         self._in_flight = ()
 
