@@ -94,7 +94,7 @@ def session_of(number: int, connections: int) -> tuple[int, int]:
 
 
 def hint_headers(run: str, session: int, step: int) -> Mapping[str, str]:
-    """The headers of one hinted call; `loadtest.wrk_script` builds the same ones in Lua."""
+    """The headers of one hinted call; `loadtest.overhead.wrk_script` builds the same ones in Lua."""
     return {
         "x-workflow-session": f"{run}-{session}",
         "x-workflow-name": "bench",

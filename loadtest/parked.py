@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loadtest.backends import start_mock, start_redis
 from loadtest.burst import Burst, CallRefused, allow_connections, exchange
 from loadtest.children import ChildError, Family, answers, free_port
 from loadtest.mixes import CHAT_PATH, MODEL
 from loadtest.procfs import PeakRss, tree_rss_bytes
 from loadtest.provenance import headline, provenance
-from loadtest.stage import start_mock, start_redis
 from loadtest.table import markdown
 
 TARGET_BYTES = 20_000

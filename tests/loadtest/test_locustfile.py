@@ -1,6 +1,6 @@
 import pytest
 
-from loadtest.locust_run import LocustError, run_locust
+from loadtest.overhead.locust_run import LocustError, run_locust
 
 
 def test_locust_drives_every_mix_without_a_failure(mock_port: int) -> None:

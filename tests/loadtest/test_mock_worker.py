@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from loadtest.generator import read_head
 from loadtest.mixes import CHAT_PATH, STREAM_CHUNKS, Mix, body_templates, stalled_body
 from loadtest.mock_worker import REPLY_BYTES
+from loadtest.overhead.generator import read_head
 
 
 def ask(port: int, body: bytes) -> bytes:

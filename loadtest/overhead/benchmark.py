@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtest import memory, records, table
-from loadtest.effort import Effort
-from loadtest.load import Loader
-from loadtest.measure import measure_cells, measure_latency
 from loadtest.mixes import Cell, Mix
-from loadtest.results import Findings
-from loadtest.stage import Stage, System
+from loadtest.overhead import memory, records, tables
+from loadtest.overhead.effort import Effort
+from loadtest.overhead.load import Loader
+from loadtest.overhead.measure import measure_cells, measure_latency
+from loadtest.overhead.results import Findings
+from loadtest.overhead.stage import Stage, System
 
 PARTS = ("streams", "cpu", "latency", "records", "memory")
 """In this order: open streams are weighed while no load has yet made room in the heaps."""
@@ -52,7 +52,7 @@ class Benchmark:
         effort = self.effort
         for sample in measure_cells(self.stage, self.loader, self.cells, effort.rounds, effort.duration_s):
             self.findings.samples.append(sample)
-            self.report(table.progress_line(sample))
+            self.report(tables.progress_line(sample))
         if ours is not None:
             check = records.check_all_runs(before, _counted(ours), self.findings.samples)
             self.findings.checks.append(check)

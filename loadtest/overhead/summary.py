@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from loadtest.mixes import Cell
-from loadtest.results import LatencyPair, MemoryPoint, Sample
+from loadtest.overhead.results import LatencyPair, MemoryPoint, Sample
 
 RUST_ROUTERS = ("vllm-router", "smg")
 OURS = "loomgate"

@@ -8,12 +8,12 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from loadtest.generator import generate
-from loadtest.load import Loader
 from loadtest.mixes import CALLS_PER_SESSION, CELLS, Mix
-from loadtest.results import RecordCheck, Sample
-from loadtest.stage import System
-from loadtest.summary import OURS
+from loadtest.overhead.generator import generate
+from loadtest.overhead.load import Loader
+from loadtest.overhead.results import RecordCheck, Sample
+from loadtest.overhead.stage import System
+from loadtest.overhead.summary import OURS
 
 CALLS_METRIC = "loomgate_calls_total"
 _CONNECTIONS = 8

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+_LOCUSTFILE = Path(__file__).resolve().parents[1] / "locustfile.py"
 _USERS = 16
 _GRACE_S = 30
 _LAST_WORDS = 2000

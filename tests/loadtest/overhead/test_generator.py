@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from loadtest.generator import CallPlan, generate
-from loadtest.load import Loader
 from loadtest.mixes import Mix, body_templates, session_of
+from loadtest.overhead.generator import CallPlan, generate
+from loadtest.overhead.load import Loader
 
 
 def plan(mix: Mix, connections: int = 4) -> CallPlan:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from loadtest import table
 from loadtest.mixes import Cell
-from loadtest.results import Findings
-from loadtest.summary import failed_calls, latency_rows, rows
+from loadtest.overhead import tables
+from loadtest.overhead.results import Findings
+from loadtest.overhead.summary import failed_calls, latency_rows, rows
 
 
 def report(findings: Findings, cells: Sequence[Cell], versions: Mapping[str, str], headline: str) -> str:
@@ -15,9 +15,9 @@ def report(findings: Findings, cells: Sequence[Cell], versions: Mapping[str, str
 
 def _parts(findings: Findings, cells: Sequence[Cell], versions: Mapping[str, str]) -> Iterator[str]:
     if findings.samples:
-        yield table.cpu_table(rows(cells, findings.samples), versions)
-        yield table.failure_lines(failed_calls(findings.samples))
+        yield tables.cpu_table(rows(cells, findings.samples), versions)
+        yield tables.failure_lines(failed_calls(findings.samples))
     if findings.latencies:
-        yield table.latency_table(latency_rows(findings.latencies))
-    yield table.memory_lines(findings.streams, findings.points)
-    yield table.record_lines(findings.checks)
+        yield tables.latency_table(latency_rows(findings.latencies))
+    yield tables.memory_lines(findings.streams, findings.points)
+    yield tables.record_lines(findings.checks)

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from loadtest.results import LoadResult
-from loadtest.wrk_script import ScriptPlan, lua_script
+from loadtest.overhead.results import LoadResult
+from loadtest.overhead.wrk_script import ScriptPlan, lua_script
 
 _GRACE_S = 30.0
 

@@ -1,9 +1,9 @@
 import pytest
 
-from loadtest import records
 from loadtest.mixes import CELLS
-from loadtest.records import check_all_runs, parse_calls
-from loadtest.results import LoadResult, Sample
+from loadtest.overhead import records
+from loadtest.overhead.records import check_all_runs, parse_calls
+from loadtest.overhead.results import LoadResult, Sample
 
 METRICS = """# HELP loomgate_calls_total Calls by route and outcome.
 # TYPE loomgate_calls_total counter

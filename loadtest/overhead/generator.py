@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loadtest.mixes import CHAT_PATH, BodyTemplate, hint_headers, session_of
-from loadtest.results import LoadResult
-from loadtest.summary import percentile
+from loadtest.overhead.results import LoadResult
+from loadtest.overhead.summary import percentile
 
 CALL_DEADLINE_S = 30.0
 

@@ -5,11 +5,11 @@ import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest import wrk
-from loadtest.generator import CallPlan, generate
 from loadtest.mixes import NUMBERS_PER_RUN, BodyTemplate, Mix, body_templates
-from loadtest.results import LoadResult
-from loadtest.wrk_script import ScriptPlan
+from loadtest.overhead import wrk
+from loadtest.overhead.generator import CallPlan, generate
+from loadtest.overhead.results import LoadResult
+from loadtest.overhead.wrk_script import ScriptPlan
 
 _BLOCKS = 999
 """Runs with bodies of their own, as the digits of a body's number allow; after them numbers repeat."""

@@ -1,7 +1,6 @@
 """What a benchmark runs: mock workers, a private Redis, this gateway and its peers, all started and ready."""
 
 import importlib.metadata
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loadtest.backends import start_mock, start_redis
 from loadtest.children import Child, ChildError, Family, answers, free_port
 from loadtest.mixes import CHAT_PATH, Mix, body_templates
+from loadtest.overhead.summary import OURS
 from loadtest.peers import PEERS, Peer
-from loadtest.summary import OURS
 
 _READY_S = 60.0
 
@@ -86,13 +86,6 @@ def _await_ready(systems: Sequence[System]) -> tuple[tuple[System, ...], tuple[s
     return tuple(ready), tuple(absent)
 
 
-def start_mock(family: Family, ports: Sequence[int]) -> None:
-    """A mock worker on each of these ports, answering when this returns. Raises: ChildError."""
-    flags = [flag for port in ports for flag in ("--port", str(port))]
-    mock = family.start("mock", [sys.executable, "-m", "loadtest.mock_worker", *flags])
-    mock.wait_until(lambda: all(answers(port, "GET", "/health") for port in ports), _READY_S)
-
-
 _CALLS_PER_WORKER = 1024
 """More than any part holds open: the peers admit everything at once, and the mock takes it."""
 
@@ -111,19 +104,6 @@ def _start_gateway(family: Family, workers: Sequence[str]) -> System:
     child = family.start(OURS, [str(program), "serve", "--config", str(config)])
     version = importlib.metadata.version("loomgate")
     return System(OURS, version, port, child, admin_port=admin_port, store=store)
-
-
-def start_redis(family: Family) -> tuple[Child, str]:
-    """A durable Redis of our own (every write synced), as the gateway would start for itself."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise FileNotFoundError("redis-server is not on PATH")
-    socket = family.folder / "redis.sock"
-    flags = ["--port", "0", "--unixsocket", str(socket), "--dir", str(family.folder), "--save", ""]
-    flags += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-    child = family.start("redis", [program, *flags])
-    child.wait_until(socket.exists, _READY_S)
-    return child, f"unix://{socket}"
 
 
 def _start_peer(family: Family, peer: Peer, workers: Sequence[str]) -> System:

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.mixes import Cell, Mix
-from loadtest.results import LatencyPair, LoadResult, MemoryPoint, Sample
-from loadtest.summary import failed_calls, half_load_per_s, is_flat, latency_rows, percentile, rows
+from loadtest.overhead.results import LatencyPair, LoadResult, MemoryPoint, Sample
+from loadtest.overhead.summary import failed_calls, half_load_per_s, is_flat, latency_rows, percentile, rows
 
 CELL = Cell("300 B", Mix(300), 1, 0.6)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import httptools
 import pytest
 
-from loadtest import wrk
 from loadtest.mixes import Mix, body_templates, hint_headers, session_of
-from loadtest.wrk import WrkError, parse_summary, run_wrk
-from loadtest.wrk_script import ScriptPlan, lua_script
+from loadtest.overhead import wrk
+from loadtest.overhead.wrk import WrkError, parse_summary, run_wrk
+from loadtest.overhead.wrk_script import ScriptPlan, lua_script
 
 CONNECTIONS = 4
 

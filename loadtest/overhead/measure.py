@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from loadtest.effort import Effort
-from loadtest.load import Loader
 from loadtest.mixes import Cell, Mix
+from loadtest.overhead.effort import Effort
+from loadtest.overhead.load import Loader
+from loadtest.overhead.results import LatencyPair, Sample
+from loadtest.overhead.stage import Stage, System
+from loadtest.overhead.summary import half_load_per_s
 from loadtest.procfs import tree_cpu_s
-from loadtest.results import LatencyPair, Sample
-from loadtest.stage import Stage, System
-from loadtest.summary import half_load_per_s
 
 LATENCY_CELL = "300 B, c=32"
 _LATENCY_CONNECTIONS = 64

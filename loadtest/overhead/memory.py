@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import math
 
-from loadtest.generator import read_head
-from loadtest.load import Loader
 from loadtest.mixes import CHAT_PATH, Mix, stalled_body
+from loadtest.overhead.generator import read_head
+from loadtest.overhead.load import Loader
+from loadtest.overhead.results import MemoryPoint, StreamMemory
+from loadtest.overhead.stage import System
 from loadtest.procfs import tree_rss_bytes
-from loadtest.results import MemoryPoint, StreamMemory
-from loadtest.stage import System
 
 _CONNECTIONS = 32
 _WARM_STREAMS = 10

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.benchmark import PARTS, Benchmark
 from loadtest.children import ChildError
-from loadtest.effort import FULL, QUICK, Effort
-from loadtest.load import Loader
-from loadtest.locust_run import LocustError, run_locust
 from loadtest.mixes import CELLS, Cell
+from loadtest.overhead.benchmark import PARTS, Benchmark
+from loadtest.overhead.effort import FULL, QUICK, Effort
+from loadtest.overhead.load import Loader
+from loadtest.overhead.locust_run import LocustError, run_locust
+from loadtest.overhead.report import report
+from loadtest.overhead.results import Findings
+from loadtest.overhead.stage import Stage, staged, system_names
+from loadtest.overhead.wrk import WrkError
 from loadtest.provenance import headline, provenance
-from loadtest.report import report
-from loadtest.results import Findings
-from loadtest.stage import Stage, staged, system_names
-from loadtest.wrk import WrkError
 
 
 @dataclass(frozen=True, slots=True)

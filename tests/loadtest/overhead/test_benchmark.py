@@ -4,26 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import benchmark, overhead
 from loadtest.children import Family
-from loadtest.effort import FULL, QUICK
-from loadtest.load import Loader
-from loadtest.measure import rotated
 from loadtest.mixes import CELLS
+from loadtest.overhead.__main__ import read_options
+from loadtest.overhead.benchmark import Benchmark
+from loadtest.overhead.effort import FULL, QUICK
+from loadtest.overhead.load import Loader
+from loadtest.overhead.measure import rotated
+from loadtest.overhead.results import Findings
+from loadtest.overhead.stage import Stage, System
 from loadtest.peers import PEERS
 from loadtest.provenance import headline, provenance
-from loadtest.results import Findings
-from loadtest.stage import Stage, System
 
 
 def test_quick_does_less_of_everything() -> None:
-    assert overhead.read_options(["--quick"]).effort == QUICK
-    assert overhead.read_options([]).effort == FULL
-    assert overhead.read_options(["--rounds", "2"]).effort.rounds == 2
+    assert read_options(["--quick"]).effort == QUICK
+    assert read_options([]).effort == FULL
+    assert read_options(["--rounds", "2"]).effort.rounds == 2
 
 
 def test_cells_and_parts_can_be_chosen() -> None:
-    options = overhead.read_options(["--cells", "hinted", "--parts", "cpu, records", "--only", "loomgate"])
+    options = read_options(["--cells", "hinted", "--parts", "cpu, records", "--only", "loomgate"])
     assert options.cells == tuple(cell for cell in CELLS if cell.mix.hinted)
     assert options.parts == ("cpu", "records")
     assert options.systems == ("loomgate",)
@@ -31,7 +32,7 @@ def test_cells_and_parts_can_be_chosen() -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        overhead.read_options(["--parts", "speed"])
+        read_options(["--parts", "speed"])
     assert "no part 'speed'; there are: streams, cpu, latency" in capsys.readouterr().err
 
 
@@ -48,7 +49,7 @@ def test_a_benchmark_of_a_peer_fills_table_and_streams(family: Family, mock_port
     findings = Findings()
     lines: list[str] = []
     loader = Loader(tmp_path, seed=1)
-    benchmark.Benchmark(stage, loader, QUICK, CELLS[:1], findings, lines.append).run(("cpu", "streams"))
+    Benchmark(stage, loader, QUICK, CELLS[:1], findings, lines.append).run(("cpu", "streams"))
     assert findings.samples[0].is_valid
     assert findings.streams[0].opened == QUICK.streams
     assert findings.checks == []
