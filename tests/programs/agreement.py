@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -17,14 +18,21 @@ from typing import TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from gateway.store.variable import State
+from tests.programs.call import Call, Stand
 from tests.programs.clock import VirtualLoop
 from tests.programs.engine import Attempt
 from tests.programs.exchange import Exchange
-from tests.programs.model import Call, Model, Stand
+from tests.programs.model import Model
+from tests.programs.shapes import ITEMS, NAMES
 from tests.programs.world import INPUT_S, World, run_world
 
-NAMES = ("a", "b", "c", "d", "e", "f")
-STATES = {State.DECLARED: "declared", State.VALUE: "value", State.FAILED: "failed"}
+STATES = {
+    State.UNKNOWN: "unknown",
+    State.DECLARED: "declared",
+    State.VALUE: "value",
+    State.FAILED: "failed",
+    State.PAST_END: "past_end",
+}
 T = TypeVar("T")
 
 
@@ -38,11 +46,14 @@ class Agreement(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.stack = AsyncExitStack()
-        self.model = Model()
+        self.model = Model(lambda call: self.sent[call.number].ended)
         self.sent: dict[int, Exchange] = {}
+        self.again: list[tuple[Call, Exchange]] = []
+        """Requests that were sent once more."""
         self.by_call_id: dict[str, int] = {}
+        self.call_ids: dict[int, str] = {}
         self.seen_attempts = 0
-        self.tries: dict[int, int] = {}
+        self.tries: Counter[Call] = Counter()
         self.replies = 0
         self.sound = True
         self.world: World = self.runner.run(self._start())
@@ -75,7 +86,8 @@ class Agreement(RuleBasedStateMachine):
     def call_of(self, attempt: Attempt) -> Call:
         found = re.match(r"<(\d+) ", attempt.text)
         assert found is not None
-        return self.model.calls[int(found.group(1))]
+        call = self.model.calls[int(found.group(1))]
+        return call if call.spec.over is None else call.items[int(attempt.call_id.rpartition(".")[2])]
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -92,6 +104,8 @@ class Agreement(RuleBasedStateMachine):
         self.note_attempts()
         for call in self.model.calls:
             self.check_call(call)
+        for call, exchange in self.again:
+            self.check_again(call, exchange)
         self.check_variables()
         self.check_counts()
         self.sound = True
@@ -100,28 +114,36 @@ class Agreement(RuleBasedStateMachine):
         """Which id is which call: causes speak of ids."""
         for number, exchange in self.sent.items():
             if "x-workflow-call" in exchange.headers:
-                self.by_call_id[exchange.headers["x-workflow-call"]] = number
+                self.note_id(exchange.headers["x-workflow-call"], number)
         for gateway in self.world.gateways:
             for call_id, call in gateway.dispatcher._live.items():
                 found = re.search(rb"<(\d+) ", call.request.raw)
                 assert found is not None
-                self.by_call_id[call_id] = int(found.group(1))
+                self.note_id(call_id, int(found.group(1)))
+
+    def note_id(self, call_id: str, number: int) -> None:
+        if "." not in call_id:
+            known = self.call_ids.setdefault(number, call_id)
+            assert known == call_id, "one request is two calls"
+        self.by_call_id[call_id] = number
 
     def note_attempts(self) -> None:
         for attempt in self.world.attempts[self.seen_attempts :]:
             call = self.call_of(attempt)
-            self.tries[call.number] = self.tries.get(call.number, 0) + 1
-            assert self.tries[call.number] <= 3
+            self.tries[call] += 1
+            assert self.tries[call] <= 3
             assert not call.refused
             assert attempt.text == self.model.prompt(call), "a worker got another prompt than it must"
+            assert call.planned.startswith(attempt.continues)
         self.seen_attempts = len(self.world.attempts)
 
     def check_call(self, call: Call) -> None:
         exchange = self.sent[call.number]
-        at_work = [a for a in self.world.at_workers() if self.call_of(a) is call]
         over = call.stand is Stand.OVER
         assert exchange.ended == over, f"{call} should {'' if over else 'not '}be over: {exchange.body!r}"
-        assert len(at_work) <= (call.stand is Stand.READY), f"{call} is at {len(at_work)} workers"
+        at_work = Counter(self.call_of(attempt) for attempt in self.world.at_workers())
+        for each in (call, *call.items):
+            assert at_work[each] <= (each.stand is Stand.READY), f"{each} is at {at_work[each]} workers"
         if not over:
             return
         exchange.task.result()
@@ -134,14 +156,28 @@ class Agreement(RuleBasedStateMachine):
             assert exchange.status == 200
             whole = b"data: [DONE]" in exchange.body
             assert whole != (b'"error"' in exchange.body)
+            assert whole == (call.said is not None)
         elif call.status == 599:
             assert exchange.status in (502, 503, 504), exchange.body
         else:
             also = 424 if call.status == 409 and call.names else 0
             """A cancelled call that waited may hear first that what it waits for was cancelled."""
             assert exchange.status in (call.status, also), f"{call}: {exchange.status} {exchange.body!r}"
+        if call.status == 200 and (call.said is not None or call.items):
+            said = [item.said for item in call.items] if call.items else [call.said]
+            assert exchange.text == "\n".join(map(str, said)), f"{call}: {exchange.body!r}"
         if call.status == 424 and call.failed_by:
             self.check_causes(call, exchange)
+
+    def check_again(self, call: Call, exchange: Exchange) -> None:
+        """Whoever sends a request again gets the reply of the call it became."""
+        assert exchange.ended == (call.stand is Stand.OVER or exchange.left)
+        if not exchange.ended:
+            return
+        exchange.task.result()
+        if not exchange.left:
+            self.check_reply(call, exchange)
+            assert exchange.headers["x-workflow-call"] == self.call_ids[call.number]
 
     def check_causes(self, call: Call, exchange: Exchange) -> None:
         """The chain begins with a call whose output this one lists, and each link is behind the one before."""
@@ -159,22 +195,19 @@ class Agreement(RuleBasedStateMachine):
         assert origin is None or not origin.failed_by or origin.status != 424, f"not the first cause: {message}"
 
     def check_variables(self) -> None:
-        for (tenant, session), run in self.model.runs.items():
-            found = self.run(self.world.read(tenant, session, NAMES))
+        for (tenant, session), run in self.model.sessions.items():
+            found = self.run(self.world.read(tenant, session, (*NAMES, *ITEMS)))
             for name, variable in found.items():
-                known = run.variables.get(name)
-                state = STATES.get(variable.state)
-                assert state == (known.state if known else None), f"{tenant}/{session}/{name}: {variable} {known}"
-                if state == "value":
-                    assert variable.value is not None
-                    assert known is not None
-                    assert variable.value.text == known.text
+                known = run.find(name)
+                assert STATES[variable.state] == known.state, f"{tenant}/{session}/{name}: {variable} {known}"
+                assert (variable.value.text if variable.value is not None else "") == known.text
 
     def check_counts(self) -> None:
         left_over = self.now(self.world.left_over)
-        count = {stand: sum(call.stand is stand for call in self.model.calls) for stand in Stand}
-        assert left_over.get("parked", 0) == count[Stand.PARKED]
-        assert left_over.get("live", 0) == count[Stand.PARKED] + count[Stand.READY]
+        count = Counter(each.stand for call in self.model.calls for each in (call, *call.items))
+        waiting = count[Stand.PARKED] + 2 * sum(map(self.model.is_open, self.model.calls))
+        assert left_over.get("parked", 0) == waiting, "a map waits for its list and for its next item"
+        assert left_over.get("live", 0) == count.total() - count[Stand.OVER]
         running = len(self.world.at_workers())
         assert left_over.get("in flight", 0) == running
         assert running + left_over.get("queued", 0) // 2 == count[Stand.READY], left_over
@@ -191,7 +224,7 @@ class Agreement(RuleBasedStateMachine):
 
     async def give_up(self) -> None:
         """After a disagreement there may be calls left."""
-        for exchange in self.sent.values():
+        for exchange in (*self.sent.values(), *(exchange for _, exchange in self.again)):
             exchange.task.cancel()
         await self.world.pass_time(1.0)
 

@@ -32,11 +32,13 @@ def event(delta: dict[str, str], finish: str | None = None) -> bytes:
 FIRST_PIECE = event({"role": "assistant", "content": ""})
 
 
-def rest_of_stream(text: str) -> list[bytes]:
-    """What follows the first piece: the text in two pieces, the finish reason, the end."""
+def said(text: str) -> list[bytes]:
+    """Events that say a text, in two pieces."""
     middle = len(text) // 2
-    pieces = [event({"content": text[:middle]}), event({"content": text[middle:]})]
-    return [*pieces, event({}, "stop"), b"data: [DONE]\n\n"]
+    return [event({"content": piece}) for piece in (text[:middle], text[middle:]) if piece]
+
+
+END_OF_STREAM = [event({}, "stop"), b"data: [DONE]\n\n", b""]
 
 
 @dataclass(eq=False)
@@ -53,12 +55,25 @@ class Attempt:
     over: bool = False
     """Whether it was answered to its end, broken, or given up by the gateway."""
     aborted: bool = False
+    said_chars: int = 0
+    """Of the reply's text, so far."""
 
     @property
     def text(self) -> str:
         """What the prompt says."""
-        text: str = self.body["messages"][-1]["content"]
+        text: str = self.body["messages"][0]["content"]
         return text
+
+    @property
+    def continues(self) -> str:
+        """The partial reply that it is to go on with."""
+        messages = self.body["messages"]
+        return messages[1]["content"] if len(messages) > 1 else ""
+
+    @property
+    def streams(self) -> bool:
+        """Whether a stream was asked for."""
+        return bool(self.body.get("stream"))
 
     def open(self, status: int, headers: RawHeaders) -> None:
         """Send the reply's head."""
@@ -70,6 +85,11 @@ class Attempt:
         for piece in pieces:
             self.over = self.over or not piece
             self.pieces.put_nowait(piece)
+
+    def say(self, text: str) -> None:
+        """Stream some of the reply's text."""
+        self.said_chars += len(text)
+        self.give(*said(text))
 
     def break_off(self, error: EngineError) -> None:
         """The connection breaks."""

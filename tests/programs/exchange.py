@@ -51,6 +51,14 @@ class Exchange:
         error: dict[str, Any] = orjson.loads(self.body)["error"]
         return error
 
+    @property
+    def text(self) -> str:
+        """What the reply says; of a map, what its items do, by line."""
+        if not self.body.startswith(b"data: "):
+            return "\n".join(choice["message"]["content"] for choice in orjson.loads(self.body)["choices"])
+        events = [orjson.loads(line[6:]) for line in self.body.split(b"\n\n") if line.startswith(b"data: {")]
+        return "".join(choice["delta"].get("content", "") for each in events for choice in each["choices"])
+
     def leave(self) -> None:
         """The client closes its connection."""
         if self.complete or self.left:

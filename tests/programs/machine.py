@@ -1,86 +1,148 @@
 """The test's moves: each is made in the world and told to the model, and then the two must agree.
 
-Programs of some calls in random order; then workers that answer, refuse, stream and break, clients that leave,
+A program in any order; then workers that answer, refuse, stream and break, clients that leave and come again,
 values from outside, cancelled sessions, more calls, and time that passes.
 """
 
 from __future__ import annotations
 
+import json
+import re
+
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from engines.base import Disconnected, Unreachable
-from tests.programs.agreement import NAMES, Agreement
-from tests.programs.engine import FIRST_PIECE, STREAM, WHOLE, Attempt, rest_of_stream, whole_reply
-from tests.programs.model import TRANSFORMS, Call, Stand
+from tests.programs.agreement import Agreement
+from tests.programs.call import Call, Spec, Stand
+from tests.programs.engine import END_OF_STREAM, FIRST_PIECE, STREAM, WHOLE, Attempt, said, whole_reply
+from tests.programs.exchange import Exchange
+from tests.programs.shapes import NAMES, picks, programs, strays
 from tests.programs.world import REPLICAS_SETTLE_S, TENANTS, WORKERS
 
-STEPS = ("s", "t")
-SESSIONS = ("run", "run", "run", "other")
-names = st.lists(st.sampled_from(NAMES), max_size=2, unique=True)
-outputs = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["text", "text", *TRANSFORMS]), max_size=2)
-picks = st.integers(0, 15)
 APART_S = 0.01
 """Between two calls, so that no two of them run out of time at once."""
-specs = st.tuples(
-    st.sampled_from(("acme", *TENANTS)),
-    st.sampled_from(SESSIONS),
-    names,
-    st.lists(st.sampled_from((*STEPS, *NAMES)), max_size=1),
-    outputs,
-    st.sampled_from(STEPS),
-    st.booleans(),
-    picks,
-)
-"""Tenant, session, inputs, what it follows, outputs and their transforms, step, whether it streams, gateway."""
+PUT = ("{{a}}", "put 7", '["pa", "pb"]')
 
 
 class Programs(Agreement):
     """Whole programs against the model. Subclasses say on how many gateways, and on which store."""
 
-    # The moves
+    # What clients do
 
-    @initialize(sent=st.lists(specs, min_size=2, max_size=8))
-    def begin(self, sent) -> None:
+    @initialize(sent=programs())
+    def begin(self, sent: list[Spec]) -> None:
         """A client sends a program, in any order."""
         for spec in sent:
-            self.submit_one(*spec)
+            self.submit_one(spec)
 
-    @rule(spec=specs)
-    def submit(self, spec) -> None:
+    @rule(sent=programs())
+    def send_another(self, sent: list[Spec]) -> None:
+        """A few calls of another program, that may go on with the first or clash with it."""
+        for spec in sent[:3]:
+            self.submit_one(spec)
+
+    @rule(spec=strays)
+    def submit(self, spec: Spec) -> None:
         """A client sends one more call; a failed one is sent again so, too."""
-        self.submit_one(*spec)
+        self.submit_one(spec)
 
-    def submit_one(self, tenant, session, inputs, after, outputs, step, stream, gateway) -> None:
-        if not (inputs or outputs or after):
-            outputs = {"a": "text"}
-        after = [name for name in after if name not in inputs]
-        number, gateway = len(self.model.calls), gateway % self.gateways
-        call = Call(number, tenant, session, gateway, step, tuple(inputs), tuple(after), outputs, stream)
+    def submit_one(self, spec: Spec) -> None:
+        call = Call(len(self.model.calls), spec, spec.gateway % self.gateways)
         self.model.submit(call)
-        headers = {"x-workflow-session": session, "x-workflow-step": step}
-        headers |= {"x-workflow-inputs": ", ".join(inputs)} if inputs else {}
-        headers |= {"x-workflow-after": ", ".join(after)} if after else {}
-        line = ", ".join(f"{name}{TRANSFORMS[transform]}" for name, transform in outputs.items())
-        headers |= {"x-workflow-outputs": line} if outputs else {}
-        self.sent[number] = self.now(lambda: self.world.chat(gateway, tenant, headers, call.text, stream))
+        self.sent[call.number] = self.send(call, call.gateway)
         self.agree()
         self.wait(APART_S)
 
-    @rule(pick=picks, digits=st.booleans(), with_json=st.booleans())
-    def answer(self, pick, digits, with_json) -> None:
-        """A worker answers in full; whether transforms match is chance."""
-        for attempt, call in self.at_work(pick):
-            self.answer_in_full(attempt, call, digits, with_json)
+    def send(self, call: Call, gateway: int) -> Exchange:
+        spec = call.spec
+        return self.now(lambda: self.world.chat(gateway, spec.tenant, call.headers, call.text, spec.stream))
 
-    def answer_in_full(self, attempt: Attempt, call: Call, digits: bool, with_json: bool) -> None:
+    @rule(pick=picks, gateway=picks)
+    def send_again(self, pick: int, gateway: int) -> None:
+        """A client sends a request again that has a key: while its call runs, or when that has its reply."""
+        calls = [call for call in self.model.calls if call.spec.keyed and not self.is_over_for_bad(call)]
+        if calls:
+            call = calls[-1 - pick % len(calls)]
+            is_over = call.stand is Stand.OVER
+            self.again.append((call, self.send(call, gateway % self.gateways if is_over else call.gateway)))
+            if not is_over:
+                self.model.back(call)
+            self.agree()
+
+    def is_over_for_bad(self, call: Call) -> bool:
+        """Whether a request sent again would be another call."""
+        return call.stand is Stand.OVER and (call.status != 200 or (call.said is None and call.spec.over is None))
+
+    @rule(pick=picks)
+    def leave(self, pick: int) -> None:
+        """A client closes its connection."""
+        clients = [*((self.model.calls[n], exchange) for n, exchange in self.sent.items()), *self.again]
+        call, exchange = clients[-1 - pick % len(clients)]
+        self.now(exchange.leave)
+        self.run(self.world.loop.settle())
+        if all(other.left or other.ended for each, other in clients if each is call):
+            self.model.left(call, lingers=not self.sent[call.number].ended)
+        self.agree()
+
+    @rule(place=st.sampled_from(TENANTS), name=st.sampled_from(NAMES), text=st.sampled_from(PUT), gateway=picks)
+    def put(self, place: str, name: str, text: str, gateway: int) -> None:
+        """A variable is set from outside."""
+        path = f"/v1/workflow/sessions/run/variables/{name}"
+        answer = self.ask(gateway, place, "PUT", path, text.encode())
+        assert answer.status == self.model.put(place, "run", name, text)
+        self.agree()
+
+    @rule(tenant=st.sampled_from(TENANTS), session=st.sampled_from(("run", "other", *["none"] * 4)), gateway=picks)
+    def cancel(self, tenant: str, session: str, gateway: int) -> None:
+        """A session is cancelled, often one that nobody has. Not on a real Redis, by whose clock it ages."""
+        if self.url is not None:
+            return
+        answer = self.ask(gateway, tenant, "POST", f"/v1/workflow/sessions/{session}/cancel")
+        assert answer.status in (200, 404)
+        self.model.cancel(tenant, session)
+        self.wait(REPLICAS_SETTLE_S)
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 7.0, 19.0, 31.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Nobody does anything for a while."""
+        self.wait(seconds)
+
+    # What workers do
+
+    @rule(order=st.lists(picks, min_size=1, max_size=4), digits=st.booleans(), items=st.integers(-1, 3))
+    def answer_some(self, order: list[int], digits: bool, items: int) -> None:
+        """Workers answer in full, one after the other; whether transforms match is chance."""
+        for pick in order:
+            self.answer(pick, digits, items)
+
+    @rule(order=st.lists(picks, min_size=1, max_size=6))
+    def answer_well(self, order: list[int]) -> None:
+        """Workers answer so that every transform matches."""
+        for pick in order:
+            self.answer(pick, True, 2)
+
+    more_of_it = answer_well
+    """Moves by two names are made twice as often."""
+
+    def answer(self, pick: int, digits: bool, items: int) -> None:
+        """`items` is how many the reply's list has; there is no JSON in it with -1."""
+        for attempt, call in self.at_work(pick):
+            self.answer_in_full(attempt, call, call.planned or self.reply(call, digits, items))
+
+    def reply(self, call: Call, digits: bool, items: int) -> str:
+        """What a worker says: never the same twice."""
         self.replies += 1
         mark = "".join(chr(97 + int(digit)) for digit in str(self.replies))
-        text = f"{call.tenant} {mark}" + (f" {self.replies}" if digits else "")
-        text += f' {{"x": "j{mark}"}}' if with_json else ""
-        if call.stream:
+        text = f"{call.spec.tenant} {mark}" + (f" {self.replies}" if digits else "")
+        listed = [f"{mark} {chr(120 + at)}" for at in range(items)]
+        return text if items < 0 else f'{text} {{"x": "j{mark}", "l": {json.dumps(listed)}}}'
+
+    def answer_in_full(self, attempt: Attempt, call: Call, text: str) -> None:
+        if attempt.streams:
             self.begin_stream(attempt, call)
-            attempt.give(*rest_of_stream(text), b"")
+            left = text[len(attempt.continues) + attempt.said_chars :]
+            attempt.give(*said(left), *END_OF_STREAM)
         else:
             attempt.open(200, WHOLE)
             attempt.give(whole_reply(text), b"")
@@ -88,18 +150,32 @@ class Programs(Agreement):
         self.agree()
 
     @rule(pick=picks)
-    def start_streaming(self, pick) -> None:
+    def start_streaming(self, pick: int) -> None:
         """A worker sends the first piece of a stream."""
         for attempt, call in self.at_work(pick):
-            if call.stream:
+            if attempt.streams:
                 self.begin_stream(attempt, call)
                 self.agree()
 
+    @rule(pick=picks, items=st.integers(1, 3))
+    def write_items(self, pick: int, items: int) -> None:
+        """A worker writes the first items of a list, and thinks about the next."""
+        busy = [(a, c) for a in self.world.at_workers() if "list" in (c := self.call_of(a)).outputs.values()]
+        for attempt, call in [each for each in busy if not each[1].planned][pick % 2 :][:1]:
+            call.planned = self.reply(call, True, 3)
+            end = [found.end() for found in re.finditer(r'"[],]', call.planned)][items]
+            self.begin_stream(attempt, call)
+            attempt.say(call.planned[:end])
+            self.model.items_said(call, call.planned, items)
+            self.agree()
+
+    write_more = write_items
+
     @rule(pick=picks, status=st.sampled_from([400, 500, 503]))
-    def answer_with_an_error(self, pick, status) -> None:
+    def answer_with_an_error(self, pick: int, status: int) -> None:
         """A worker refuses a call, or has failed at it."""
         for attempt, call in self.at_work(pick):
-            if not call.begun:
+            if not attempt.head.done():
                 self.refuse(attempt, call, status)
 
     def refuse(self, attempt: Attempt, call: Call, status: int) -> None:
@@ -112,17 +188,14 @@ class Programs(Agreement):
         self.agree()
 
     @rule(pick=picks, unreachable=st.booleans())
-    def die(self, pick, unreachable) -> None:
+    def die(self, pick: int, unreachable: bool) -> None:
         """A worker's connection breaks: before the first byte another worker tries, later the call has failed."""
         for attempt, call in self.at_work(pick):
-            self.break_off(attempt, call, unreachable)
+            self.break_off(attempt, call, unreachable and not attempt.head.done())
 
     def break_off(self, attempt: Attempt, call: Call, unreachable: bool) -> None:
         with self.ejections() as ejected:
-            if unreachable and not call.begun:
-                attempt.break_off(Unreachable("refused"))
-            else:
-                attempt.break_off(Disconnected("broken"))
+            attempt.break_off(Unreachable("refused") if unreachable else Disconnected("broken"))
             self.run(self.world.loop.settle())
         if call.begun:
             self.model.ended(call, 200)
@@ -130,46 +203,6 @@ class Programs(Agreement):
             self.tried_again(call, limit=3 if unreachable else 2)
         self.moved(ejected, but=call)
         self.agree()
-
-    @rule(pick=picks)
-    def leave(self, pick) -> None:
-        """A client closes its connection."""
-        if self.model.calls:
-            call = self.model.calls[-1 - pick % len(self.model.calls)]
-            exchange = self.sent[call.number]
-            self.now(exchange.leave)
-            self.run(self.world.loop.settle())
-            self.model.left(call, lingers=not exchange.ended)
-            self.agree()
-
-    @rule(
-        tenant=st.sampled_from(TENANTS),
-        session=st.sampled_from(SESSIONS),
-        name=st.sampled_from(NAMES),
-        text=st.sampled_from(["{{a}}", "put 7"]),
-        gateway=picks,
-    )
-    def put(self, tenant, session, name, text, gateway) -> None:
-        """A variable is set from outside."""
-        path = f"/v1/workflow/sessions/{session}/variables/{name}"
-        answer = self.ask(gateway, tenant, "PUT", path, text.encode())
-        assert answer.status == self.model.put(tenant, session, name, text)
-        self.agree()
-
-    @rule(tenant=st.sampled_from(TENANTS), session=st.sampled_from(SESSIONS), gateway=picks)
-    def cancel(self, tenant, session, gateway) -> None:
-        """A session is cancelled. Not on a real Redis, by whose clock it ages."""
-        if self.url is not None:
-            return
-        answer = self.ask(gateway, tenant, "POST", f"/v1/workflow/sessions/{session}/cancel")
-        assert answer.status == 200
-        self.model.cancel(tenant, session)
-        self.wait(REPLICAS_SETTLE_S)
-
-    @rule(seconds=st.sampled_from([1.0, 19.0, 31.0]))
-    def pass_time(self, seconds) -> None:
-        """Nobody does anything for a while."""
-        self.wait(seconds)
 
     # What the moves are made of
 
@@ -179,10 +212,11 @@ class Programs(Agreement):
         return [(attempt, self.call_of(attempt)) for attempt in busy[pick % len(busy) :][:1]] if busy else []
 
     def begin_stream(self, attempt: Attempt, call: Call) -> None:
-        if not call.begun:
+        """A client that asked for no stream has its first byte with the last."""
+        if not attempt.head.done():
             attempt.open(200, STREAM)
             attempt.give(FIRST_PIECE)
-            call.begun = True
+            call.begun = call.spec.stream
 
     def ejections(self) -> Ejections:
         return Ejections(self)
@@ -190,9 +224,9 @@ class Programs(Agreement):
     def tried_again(self, call: Call, limit: int) -> None:
         """After an attempt that broke before its first byte: tried elsewhere, or out of attempts."""
         ended = self.sent[call.number].ended
-        if self.tries[call.number] >= limit:
+        if self.tries[call] >= limit:
             assert ended, "more attempts than there may be"
-        elif self.tries[call.number] == 1:
+        elif self.tries[call] == 1:
             assert not ended, "not tried again"
         if ended:
             self.model.ended(call, 599)
@@ -206,7 +240,7 @@ class Programs(Agreement):
     def answer_all(self) -> None:
         """See `Agreement`."""
         while self.world.at_workers():
-            self.answer(0, True, True)
+            self.answer(0, True, 2)
 
 
 class Ejections:
