@@ -122,8 +122,10 @@ def key(raw: str) -> str:
 
 def parameter(value: str) -> str:
     """A parameter's text as it is: at most 4096 characters (a JSON path may be long), no control character."""
-    if len(value) > MAX_PARAMETER_CHARS or _FORBIDDEN.search(value):
-        raise Malformed("not-a-parameter", "a parameter's value is too long or holds a control character")
+    if len(value) > MAX_PARAMETER_CHARS:
+        raise Malformed("not-a-parameter", f"a parameter's value has more than {MAX_PARAMETER_CHARS} characters")
+    if _FORBIDDEN.search(value):
+        raise Malformed("not-a-parameter", "a parameter's value holds a control character")
     return value
 
 

@@ -69,10 +69,10 @@ def compile_path(text: str) -> Path:
         raise BadPath("it is empty")
     try:
         path = _ENVIRONMENT.compile(text)
-    except JSONPathError as error:
-        raise BadPath(str(error.args[0]) if error.args else "it is no JSONPath") from None
     except RecursionError:
         raise BadPath("it nests too deep") from None
+    except JSONPathError as error:
+        raise BadPath(str(error.args[0]) if error.args else "it is no JSONPath") from None
     if not isinstance(path, JSONPath):
         raise BadPath("it is more than one path")
     _refuse_costly(path)
