@@ -78,6 +78,11 @@ class Call(Unique):
         """Move to a state. Raises: IllegalMove."""
         self.state = move(self.state, state)
 
+    def note(self, *codes: str) -> None:
+        """Tell the client in the reply's headers; each once."""
+        known = self.notes.split(", ") if self.notes else []
+        self.notes = ", ".join(dict.fromkeys((*known, *codes)))
+
     def begin(self, dispatch: Dispatch, now_s: float) -> None:
         """An attempt starts."""
         if self.state is not _READY:

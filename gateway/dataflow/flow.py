@@ -19,7 +19,7 @@ from gateway.call import Call, Listener
 from gateway.dataflow.errors import UpstreamFailed, refused_error, taken_error
 from gateway.dataflow.item_commits import ItemCommits
 from gateway.dataflow.live import Live
-from gateway.dataflow.outputs import Outputs, OutputWriter, note, session_of
+from gateway.dataflow.outputs import Outputs, OutputWriter, session_of
 from gateway.dataflow.parking import Parking
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.http.bodies import Bodies
@@ -89,9 +89,7 @@ class Dataflow:
             raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
         if plan.over is not None and call.hint.mode is Mode.DEFERRED:
             raise Unsupported("A `map` cannot be deferred in this version: wait for it.", param="mode")
-        notes = plan.template.note_unused()
-        if notes:
-            call.notes = ", ".join(filter(None, (call.notes, *notes)))
+        call.note(*plan.template.note_unused())
         return plan
 
     async def declare(self, call: Call, plan: Plan) -> None:
@@ -186,7 +184,7 @@ class Dataflow:
         if fields is None:
             return False
         plan.going_on = replace(call.request, raw=orjson.dumps(fields), fields=fields)
-        note(call, "continued")
+        call.note("continued")
         return True
 
     async def commit(self, call: Call, reply: ProducedReply | None) -> None:
@@ -207,7 +205,7 @@ class Dataflow:
         try:
             values = await self._outputs.cut(plan, reply)
         except TransformFailed as error:
-            note(call, f"output-failed;{error.name}")
+            call.note(f"output-failed;{error.name}")
             await self._outputs.fail(call, plan, f"its transform gave no value: {error.reason}")
             return
         if not await self._outputs.commit(call, plan, values, items.names if items is not None else ()):
@@ -215,7 +213,7 @@ class Dataflow:
         plan.undone = False
         plan.committed = values if plan.owner is not None else None
         if any(value.truncated for value in values.values()):
-            note(call, "output-truncated")
+            call.note("output-truncated")
 
     async def commit_lists(self, call: Call, plan: Plan, lists: Mapping[str, Value]) -> None:
         """Commit what a map gave, once all of its items are. Raises: StoreUnavailable."""
@@ -235,7 +233,7 @@ class Dataflow:
 
     def _fail_list(self, call: Call, plan: Plan, error: TransformFailed) -> None:
         """A list that breaks off is no value: who waits for it is told before its reply ends."""
-        note(call, f"output-failed;{error.name}")
+        call.note(f"output-failed;{error.name}")
         reason = f"its transform gave no value: {error.reason}"
         tee = self._items.get(call.call_id)
         self._outputs.spawn(self._outputs.give_up(call, plan, reason, None, None if tee is None else tee.commits))

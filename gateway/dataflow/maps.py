@@ -78,7 +78,7 @@ class Maps:
         """Commit the lists, unless an item gave no value: then they have failed already."""
         given = [item.plan.committed for item in items if item.plan is not None and item.plan.committed is not None]
         notes = dict.fromkeys(note for item in items if item.notes for note in item.notes.split(", "))
-        call.notes = ", ".join(filter(None, (call.notes, *list(notes)[:8])))
+        call.note(*list(notes)[:8])
         if len(given) < len(items):
             plan.undone = False
             return

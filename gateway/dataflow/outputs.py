@@ -65,7 +65,7 @@ class Outputs:
         if isinstance(answer, Committed):
             self._parking.changed(call.tenant, session_of(call))
             return True
-        note(call, "output-not-committed")
+        call.note("output-not-committed")
         await self.fail(call, plan, _not_committed(answer))
         return False
 
@@ -112,12 +112,6 @@ class Outputs:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def note(call: Call, code: str) -> None:
-    """Note something in the call's reply headers, once."""
-    if code not in call.notes:
-        call.notes = f"{call.notes}, {code}" if call.notes else code
 
 
 def session_of(call: Call) -> str:

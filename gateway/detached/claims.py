@@ -85,7 +85,7 @@ class Claims:
         try:
             claim, reply = await self._store.claim(name, call.call_id)
         except StoreUnavailable:
-            _note(call)
+            call.note(NOTE)
             return None
         if claim is Claim.RUNS:
             found.waits = True
@@ -135,7 +135,7 @@ class Claims:
                 heard_s = loop.time()
             except StoreUnavailable:
                 if loop.time() - heard_s > LEASE_MS / 1000:
-                    _note(call)
+                    call.note(NOTE)
                     return Claim.RUNS, None
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
@@ -150,7 +150,3 @@ def reused() -> KeyReused:
         "This idempotency key stands for another request (another route or body): send a new key.",
         param="idempotency_key",
     )
-
-
-def _note(call: Call) -> None:
-    call.notes = f"{call.notes}, {NOTE}" if call.notes else NOTE

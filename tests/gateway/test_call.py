@@ -70,3 +70,16 @@ def test_a_call_that_was_never_dispatched_has_no_worker_and_no_times() -> None:
     record = arrived_call().record()
     assert (record.worker, record.why, record.attempts, record.cached_tokens_predicted) == (None, None, 0, 0)
     assert (record.queued_s, record.first_byte_s, record.done_s) == (0.0, None, None)
+
+
+def test_a_note_is_told_once_and_is_not_taken_for_a_longer_one() -> None:
+    call = arrived_call()
+    call.note("unused-input;files", "continued")
+    call.note("unused-input;file", "continued")
+    assert call.notes == "unused-input;files, continued, unused-input;file"
+
+
+def test_no_notes_leave_no_header() -> None:
+    call = arrived_call()
+    call.note()
+    assert call.notes == ""
