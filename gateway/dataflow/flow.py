@@ -8,6 +8,7 @@ call until its inputs are there), `commit` (before anyone sees the reply's end) 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from gateway.dataflow.item_commits import ItemCommits
 from gateway.dataflow.live import Live
 from gateway.dataflow.outputs import Outputs, OutputWriter, session_of
 from gateway.dataflow.parking import Parking
+from gateway.dataflow.watch import Inputs
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
 from gateway.http.bodies import Bodies
 from gateway.replies.tee import ItemsTee, Tee, WholeTee
@@ -136,14 +138,8 @@ class Dataflow:
             return
         call.to(CallState.PARKED)
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
-        if plan.over is not None:
-            with self._bodies.parked(len(call.request.raw), needed=reserved):
-                found = await self._parking.wait(
-                    call.tenant, session_of(call), names, hint.after, within_s=within_s
-                )
-            plan.values = {name: found[name] for name in plan.template.used if name != plan.over}
-            return
-        with self._bodies.parked(len(call.request.raw), needed=reserved), self._ahead.offered(call, plan) as told:
+        offered = self._ahead.offered(call, plan) if plan.over is None else nullcontext()
+        with self._bodies.parked(len(call.request.raw), needed=reserved), offered as told:
             found = await self._parking.wait(
                 call.tenant,
                 session_of(call),
@@ -153,11 +149,17 @@ class Dataflow:
                 told=told,
                 reserved=reserved,
             )
-            if plan.template.used:
-                plan.values = {name: found[name] for name in plan.template.used}
-                texts = {name: found[name].text for name in plan.template.used}
-                call.ready = replace(call.ready, siblings=found.siblings)
-                self._reestimate(call, plan.template.render(texts))
+            self._take(call, plan, found)
+
+    def _take(self, call: Call, plan: Plan, found: Inputs) -> None:
+        """Keep the values that are put in. What a map costs is said of each of its items. Raises: TooLarge."""
+        used = tuple(name for name in plan.template.used if name != plan.over)
+        if not used:
+            return
+        plan.values = {name: found[name] for name in used}
+        if plan.over is None:
+            call.ready = replace(call.ready, siblings=found.siblings)
+            self._reestimate(call, plan.template.render({name: found[name].text for name in used}))
 
     def tee(self, call: Call, plan: Plan) -> Tee:
         """What the stream of a call that produces something is to be fed to."""

@@ -91,10 +91,10 @@ class Maps:
     async def _items(self, call: Call, plan: Plan) -> AsyncGenerator[Filling, None]:
         """The items in order, each as soon as it is there. Raises: UpstreamFailed, TooLarge, QueueFull."""
         name = plan.over or ""
-        waiting = [whole := self._wait(call, name)]
+        waiting = [whole := self._wait(call, plan, name)]
         try:
             for index in count():
-                waiting.append(item := self._wait(call, f"{name}.{index}"))
+                waiting.append(item := self._wait(call, plan, f"{name}.{index}"))
                 await asyncio.wait((whole, item), return_when=asyncio.FIRST_COMPLETED)
                 if not whole.done() and item.exception() is None:
                     self._check_limit(index + 1, name)
@@ -110,9 +110,10 @@ class Maps:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    def _wait(self, call: Call, name: str) -> Waiting:
+    def _wait(self, call: Call, plan: Plan, name: str) -> Waiting:
         within_s = min(self._dataflow.input_s, call.hint.read_timeout_s or self._dataflow.input_s)
-        work = self._parking.wait(call.tenant, call.hint.session or "", (name,), (), within_s=within_s)
+        session, reserved = call.hint.session or "", plan.awaited
+        work = self._parking.wait(call.tenant, session, (name,), (), within_s=within_s, reserved=reserved)
         return asyncio.create_task(work, name=f"wait for {name}")
 
     def _rest(self, name: str, text: str) -> list[Filling]:

@@ -73,6 +73,26 @@ async def test_one_item_that_fails_ends_those_that_still_run(make_rig: MakeRig) 
     assert gone.status_code == 424
 
 
+async def test_a_map_that_others_wait_for_waits_in_a_full_lot(make_rig: MakeRig) -> None:
+    rig = await make_rig(Behaviour(), store__deadline_ms=STORE_MS, limits__parked_per_tenant=2)
+    session = {"x-workflow-session": "s"}
+    reader = asyncio.create_task(rig.chat("{{out}}", headers={**session, "x-workflow-inputs": "out"}))
+    other = asyncio.create_task(rig.chat("{{never}}", headers={**session, "x-workflow-inputs": "never"}))
+    await rig.until(lambda: rig.gateway.parking.parked == 2)
+
+    inputs = {**session, "x-workflow-inputs": "in, style"}
+    unawaited = await rig.chat("{{in}}", headers={**inputs, "x-workflow-outputs": "x;map=in"})
+    assert unawaited.json()["error"]["code"] == "too_many_parked"
+    mapped = asyncio.create_task(rig.chat("{{in}}", headers={**inputs, "x-workflow-outputs": "out;map=in"}))
+    await rig.until(lambda: rig.gateway.parking.parked == 3)
+    await rig.client.put("/v1/workflow/sessions/s/variables/style", content="terse")
+    await rig.until(lambda: rig.gateway.parking.parked == 4)  # for the list and for its first item
+    await rig.client.put("/v1/workflow/sessions/s/variables/in", content=orjson.dumps(["a", "b"]))
+
+    assert (await mapped).status_code == (await reader).status_code == 200
+    other.cancel()
+
+
 async def test_each_item_is_a_node_of_the_session(make_rig: MakeRig) -> None:
     rig = await make_rig(Behaviour(), store__deadline_ms=STORE_MS)
     mapped = await (await begin_map(rig, ["a", "b"], outputs="out;map, also;map;strip"))
