@@ -59,6 +59,8 @@ class ProgramOutcome:
     session: str
     start_s: float
     done_s: float
+    served_s: float
+    """Of that time, what at least one of its calls was with the gateway."""
     failed: bool = False
 
     @property
@@ -88,6 +90,8 @@ class Figures:
     p50_s: float
     p95_s: float
     worst_s: float
+    served_s: float
+    """The mean time in which a program had a call with the gateway."""
     makespan_s: float
     cached_share: float
     """Of all prompt tokens, those the engines found in their caches."""
@@ -106,7 +110,8 @@ class Outcome:
 
     def figures(self) -> Figures:
         """In one line."""
-        times = sorted(each.time_s for each in self.programs if not each.failed)
+        ended = [each for each in self.programs if not each.failed]
+        times = sorted(each.time_s for each in ended)
         start_s = min((each.start_s for each in self.programs), default=0.0)
         makespan_s = max((each.done_s for each in self.programs), default=0.0) - start_s
         prompt_tokens = sum(call.prompt_tokens for call in self.calls)
@@ -118,6 +123,7 @@ class Outcome:
             quantile(times, 0.5),
             quantile(times, 0.95),
             times[-1] if times else 0.0,
+            sum(each.served_s for each in ended) / len(ended) if ended else 0.0,
             makespan_s,
             sum(call.cached_tokens for call in self.calls) / prompt_tokens if prompt_tokens else 0.0,
             sum(each.busy_s for each in self.workers) / (makespan_s * len(self.workers)) if makespan_s else 0.0,

@@ -20,6 +20,10 @@ class LiveProgram:
         self.done_s: float | None = None
         self.failed = False
         self.left = len(plan.calls)
+        self.served_s = 0.0
+        """Seconds in which a call of it was with the gateway."""
+        self._with_gateway = 0
+        self._since_s = 0.0
         self._mode = mode
         self._replies = {
             call.step: reply_text(number, index, call.output_tokens) for index, call in enumerate(plan.calls)
@@ -43,6 +47,18 @@ class LiveProgram:
         for index, call in enumerate(self.plan.calls):
             if not call.waits_for:
                 yield self._live(index)
+
+    def arrived(self, now_s: float) -> None:
+        """One more of its calls is with the gateway."""
+        if not self._with_gateway:
+            self._since_s = now_s
+        self._with_gateway += 1
+
+    def left_gateway(self, now_s: float) -> None:
+        """One less."""
+        self._with_gateway -= 1
+        if not self._with_gateway:
+            self.served_s += now_s - self._since_s
 
     def ended(self, call: LiveCall) -> Iterator[LiveCall]:
         """A call has ended; those that waited for nothing else."""

@@ -94,6 +94,7 @@ class World:
         self._at(from_s + trips * self._settings.round_trip_s, partial(self._arrive, program, call))
 
     def _arrive(self, program: LiveProgram, call: LiveCall) -> None:
+        program.arrived(self._now_s)
         standing = program.queue(call)
         began_s = program.plan.start_s
         siblings = 1 if standing is None else program.siblings(call)
@@ -170,6 +171,7 @@ class World:
         self._intake.learn(call, usage)
         self._outcomes.append(CallOutcome.of(call))
         program = self._owner(call)
+        program.left_gateway(self._now_s)
         self._feed(events.Finished(call.call_id, usage))
         if self._settings.mode is Mode.GATEWAY:
             self._restand(program.end(call))
@@ -206,7 +208,9 @@ class World:
 
     def _outcome(self) -> Outcome:
         programs = tuple(
-            ProgramOutcome(each.plan.name, each.plan.session, each.plan.start_s, each.done_s or 0.0, each.failed)
+            ProgramOutcome(
+                each.plan.name, each.plan.session, each.plan.start_s, each.done_s or 0.0, each.served_s, each.failed
+            )
             for each in self._programs
         )
         workers = tuple(

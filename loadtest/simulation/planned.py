@@ -1,0 +1,87 @@
+"""The benchmark's programs as the simulator's plans: the same graphs, texts by number, lookups as gaps. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text
+from loadtest.program.arrivals import Start
+from loadtest.program.graph import Ask, Lookup, Program
+from loadtest.program.sessions import PROGRAMS
+
+BYTES_PER_TOKEN: Final = 4.3
+"""Of the filler prose, by SmolLM2's tokenizer."""
+_PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_.:/-]+)\}\}")
+
+
+def planned(starts: Iterable[Start], nonce: str = "") -> list[PlannedProgram]:
+    """Every start as a program of its own; a shared system message is the batch's."""
+    return [
+        plan(
+            PROGRAMS[start.program](start.copy if start.seed is None else start.seed),
+            f"{start.program}-{index}",
+            start.at_s,
+            nonce,
+        )
+        for index, start in enumerate(starts)
+    ]
+
+
+def plan(program: Program, session: str, start_s: float, nonce: str) -> PlannedProgram:
+    """One run of a program."""
+    system = text(f"{nonce if program.is_shared else session} {program.system}")
+    values = _values(program)
+    lookups = {step.name: step for step in program.steps if isinstance(step, Lookup)}
+    calls = tuple(_call(ask, system, lookups, values) for ask in program.asks)
+    return PlannedProgram(program.name, session, start_s, calls)
+
+
+def text(words: str) -> Text:
+    """A text by its number, as long as its bytes make it."""
+    return Text(number(words), max(1, round(len(words) / BYTES_PER_TOKEN)))
+
+
+def number(words: str) -> int:
+    """What stands for a text: equal for equal ones."""
+    return xxh3_64_intdigest(words.encode()) >> 1
+
+
+def _call(ask: Ask, system: Text, lookups: Mapping[str, Lookup], values: Mapping[str, str]) -> PlannedCall:
+    messages: list[Message] = [(system,)]
+    for _, words in (*ask.before, ("user", ask.text)):
+        messages.append(tuple(_pieces(words, lookups, values)))
+    found = [name for name in ask.inputs if name in lookups]
+    before = dict.fromkeys(name for each in found for name in _asks_behind(each, lookups))
+    gap_s = max((lookups[name].takes_s for name in found if name in _PLACEHOLDER.findall(ask.text)), default=0.0)
+    return PlannedCall(ask.name, tuple(messages), ask.max_tokens, tuple(before), gap_s, limit_tokens=ask.max_tokens)
+
+
+def _pieces(words: str, lookups: Mapping[str, Lookup], values: Mapping[str, str]) -> list[Piece]:
+    """The texts between placeholders, and what the placeholders stand for."""
+    pieces: list[Piece] = []
+    for index, part in enumerate(_PLACEHOLDER.split(words)):
+        if index % 2:
+            pieces.append(text(values[part]) if part in lookups else Reply(part))
+        elif part:
+            pieces.append(text(part))
+    return pieces
+
+
+def _asks_behind(name: str, lookups: Mapping[str, Lookup]) -> Sequence[str]:
+    """The calls whose replies a lookup reads, through other lookups too."""
+    found: list[str] = []
+    for each in lookups[name].inputs:
+        found += _asks_behind(each, lookups) if each in lookups else [each]
+    return found
+
+
+def _values(program: Program) -> dict[str, str]:
+    """What each step gives, where a reply is words of no meaning."""
+    values: dict[str, str] = {}
+    for step in program.steps:
+        values[step.name] = f"{step.name} said" if isinstance(step, Ask) else step.find(values)
+    return values
