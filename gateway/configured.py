@@ -44,6 +44,8 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         group=schedule.group,
         place=schedule.place,
         admit=schedule.admit,
+        share=schedule.share,
+        tenant_weights=schedule.tenant_weights,
         seed=time.time_ns() & 0xFFFF_FFFF,
         max_queue_per_tenant=settings.limits.queue_per_tenant,
         reserve_per_tenant=settings.limits.parked_per_tenant,

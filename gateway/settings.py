@@ -188,6 +188,9 @@ class Schedule(Section):
     group: Name = "prefix"
     place: Name = "sibling_aware"
     admit: Name = "class_tokens"
+    share: Name = "weighted_service"
+    tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""
     max_calls_per_worker: Count = 128
     """In flight per worker, over all replicas."""
     default_kv_tokens: Count = 131_072

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.entry import Entry
+from gateway.schedule.policies.share import SharePolicy
 from gateway.schedule.pool import Pool
 from gateway.schedule.ranked import RankedQueue
+from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.tenants import TenantQueues
 from gateway.schedule.worker import WorkerState
 from hints.model import Objective
@@ -24,11 +26,11 @@ class Board:
 
     __slots__ = ("_tickets", "bound", "calls", "pools", "queued", "tenants", "timers", "workers")
 
-    def __init__(self) -> None:
+    def __init__(self, share: SharePolicy) -> None:
         self.calls: dict[str, Entry] = {}
         self.pools: dict[str, Pool] = {}
         self.workers: dict[str, WorkerState] = {}
-        self.tenants = TenantQueues()
+        self.tenants = TenantQueues(share)
         self.timers = RankedQueue()
         """Queued calls whose wait has a bound, by when it ends."""
         self.queued = 0
@@ -90,7 +92,7 @@ class Board:
             _count_waiting(entry, -1)
         entry.ticket = 0
         entry.queue = None
-        queue.drop()
+        queue.drop(entry)
         if entry.waits_for is not None:
             entry.waits_for = None
             self.bound -= 1
@@ -103,7 +105,7 @@ class Board:
             entry.due_s = None
             self.timers.drop()
         self.queued -= 1
-        self.tenants.leave(entry.call.tenant, now_s)
+        self.tenants.leave(entry.tenant, now_s)
 
     def rank(self, entry: Entry, call: ReadyCall, rank_s: float, within: float) -> None:
         """The queued call, known better now, goes elsewhere in the queues that hold it."""
@@ -115,7 +117,7 @@ class Board:
         entry.call, entry.rank_s, entry.within, entry.ticket = call, rank_s, within, self._tickets
         if call.objective is _LATENCY:
             _count_waiting(entry, 1)
-        queue.drop()
+        queue.drop(entry)
         queue.push(rank_s, entry)
         if group is not None:
             group.drop()
@@ -171,11 +173,12 @@ class Board:
         return worker
 
     def _push(
-        self, entry: Entry, queue: RankedQueue, now_s: float, due_s: float | None, group_key: int | None
+        self, entry: Entry, queue: SharedQueue, now_s: float, due_s: float | None, group_key: int | None
     ) -> None:
         self._tickets += 1
         entry.ticket = self._tickets
         entry.queue = queue
+        entry.tenant = self.tenants.enter(entry.call.tenant, now_s)
         if entry.call.objective is _LATENCY:
             _count_waiting(entry, 1)
         queue.push(entry.rank_s, entry)
@@ -190,7 +193,6 @@ class Board:
             entry.group = group
             group.push(entry.rank_s, entry)
         self.queued += 1
-        self.tenants.enter(entry.call.tenant, now_s)
 
 
 def _count_waiting(entry: Entry, by: int) -> None:

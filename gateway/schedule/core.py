@@ -24,6 +24,7 @@ from gateway.schedule.fleet import Fleet
 from gateway.schedule.integrity import check
 from gateway.schedule.placing import Placing
 from gateway.schedule.policies.order import ORDERS
+from gateway.schedule.policies.share import SHARES
 from gateway.schedule.programs import ProgramTable
 from gateway.schedule.settings import DEFAULT_SETTINGS, SchedulerSettings
 from gateway.schedule.snapshot import Snapshot, take
@@ -59,7 +60,7 @@ class Scheduler:
         self.settings = settings
         self.index = PrefixIndex()
         self.service = ServiceTimes()
-        self._board = Board()
+        self._board = Board(SHARES[settings.share](settings))
         self._programs = ProgramTable(settings.max_programs)
         self._fleet = Fleet(settings, self._board, self.index, self.service)
         self._caches = Caches(self._board, self.index)

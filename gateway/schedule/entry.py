@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gateway.schedule.pool import Pool
     from gateway.schedule.programs import Program
     from gateway.schedule.ranked import RankedQueue
+    from gateway.schedule.shared_queue import SharedQueue
+    from gateway.schedule.tenants import Tenant
     from gateway.schedule.worker import WorkerState
 
 NOT_CACHED: Final[Mapping[str, int]] = MappingProxyType({})
@@ -43,6 +45,7 @@ class Entry:
         "rank_s",
         "run",
         "service_s",
+        "tenant",
         "ticket",
         "waits_for",
         "why",
@@ -50,6 +53,8 @@ class Entry:
         "worker",
     )
 
+    tenant: Tenant
+    """Set where calls wait, meaningless before."""
     charged_tokens: int
     missing_tokens: int
     ahead_tokens: int
@@ -80,7 +85,7 @@ class Entry:
         """Workers it failed on."""
         self.ticket = 0
         """Changes whenever it leaves a queue: what heaps still hold of it is dead then."""
-        self.queue: RankedQueue | None = None
+        self.queue: SharedQueue | None = None
         self.group: RankedQueue | None = None
         self.group_key: int | None = None
         self.due_s: float | None = None
@@ -95,9 +100,11 @@ class Entry:
         """Its program, while in flight: also one that has been forgotten since."""
 
     def precedes(self, other: Entry | None) -> bool:
-        """Whether it goes before `other`; anything goes before None."""
+        """Whether it goes before `other`; anything goes before None. Of calls that wait, or are about to."""
         if other is None:
             return True
+        if self.tenant.turn != other.tenant.turn:
+            return self.tenant.turn < other.tenant.turn
         if self.rank_s != other.rank_s:
             return self.rank_s < other.rank_s
         if self.within != other.within:

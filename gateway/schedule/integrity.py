@@ -9,6 +9,7 @@ from gateway.schedule.board import Board
 from gateway.schedule.entry import Entry
 from gateway.schedule.pool import Pool
 from gateway.schedule.ranked import SLACK, RankedQueue
+from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.worker import WorkerState
 from hints.model import Objective
 
@@ -118,19 +119,36 @@ def _queue_faults(board: Board, queued: list[Entry]) -> Iterator[str]:
     homes = Counter(id(entry.queue) for entry in queued)
     homes.update(id(entry.group) for entry in queued if entry.group is not None)
     homes[id(board.timers)] = sum(entry.due_s is not None for entry in queued)
-    for queue in _queues(board):
-        live = sum(1 for _ in queue)
-        if queue.live != live or live != homes[id(queue)]:
-            yield f"a queue counts {queue.live}, holds {live}, should hold {homes[id(queue)]}"
-        if len(queue) > 2 * queue.live + SLACK:
-            yield f"a queue of {queue.live} keeps {len(queue)} items"
+    for queue in _ranked_queues(board):
+        yield from _count_faults(queue, homes[id(queue)])
+    for shared in _shared_queues(board):
+        if shared.live != homes[id(shared)]:
+            yield f"a queue counts {shared.live}, should hold {homes[id(shared)]}"
+        for part in shared.parts():
+            yield from _count_faults(part, sum(1 for _ in part))
+        first = shared.head()
+        heads = [head for part in shared.parts() if (head := part.head()) is not first and head is not None]
+        if any(head.precedes(first) for head in heads):
+            yield f"{None if first is None else first.call.call_id} is not what goes first"
 
 
-def _queues(board: Board) -> Iterator[RankedQueue]:
+def _count_faults(queue: RankedQueue, wanted: int) -> Iterator[str]:
+    live = sum(1 for _ in queue)
+    if queue.live != live or live != wanted:
+        yield f"a queue counts {queue.live}, holds {live}, should hold {wanted}"
+    if len(queue) > 2 * queue.live + SLACK:
+        yield f"a queue of {queue.live} keeps {len(queue)} items"
+
+
+def _ranked_queues(board: Board) -> Iterator[RankedQueue]:
     yield board.timers
+    for pool in board.pools.values():
+        yield from pool.groups.values()
+
+
+def _shared_queues(board: Board) -> Iterator[SharedQueue]:
     for worker in board.workers.values():
         yield worker.queue
     for pool in board.pools.values():
         yield pool.queue
         yield pool.stranded
-        yield from pool.groups.values()

@@ -59,8 +59,11 @@ class Placing:
         else:
             choice = self._of_program(call, call.program, entry.pool, workers, cached)
         entry.why = choice.why
-        if choice.has_room and (not self._board.queued or self._is_next(entry, choice.worker)):
+        if choice.has_room and not self._board.queued:
             self._dispatch(entry, choice.worker, cached, now_s, effects)
+        elif choice.has_room and self._is_next(entry, choice.worker):
+            self._dispatch(entry, choice.worker, cached, now_s, effects)
+            self._board.tenants.charge(entry.tenant, entry.predicted_s)
         elif not self._is_refused(entry, new, effects):
             self._queue(entry, choice, now_s)
 
@@ -123,7 +126,8 @@ class Placing:
         return self._place.choose(call, pool, workers, cached, home if home in workers else None, beside=beside)
 
     def _is_next(self, entry: Entry, worker: WorkerState) -> bool:
-        """Whether nobody that waits for this worker ranks before the call."""
+        """Whether nobody that waits for this worker goes before the call."""
+        entry.tenant = self._board.tenants.find(entry.call.tenant)
         return entry.precedes(worker.queue.head()) and all(
             entry.precedes(pool.queue.head()) for pool in worker.pools
         )
@@ -174,6 +178,7 @@ class Placing:
         entry.cached = cached
         self._board.dequeue(entry, now_s)
         self._dispatch(entry, worker, cached, now_s, effects)
+        self._board.tenants.charge(entry.tenant, entry.predicted_s)
         return True
 
     def _take_group(

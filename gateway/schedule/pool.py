@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.schedule.ranked import RankedQueue
+from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.worker import WorkerState
 
 
@@ -15,9 +16,9 @@ class Pool:
         self.model = model
         self.members: dict[str, WorkerState] = {}
         self.up: list[WorkerState] = []
-        self.queue = RankedQueue()
+        self.queue = SharedQueue()
         """Calls that gain nothing from a particular worker."""
-        self.stranded = RankedQueue()
+        self.stranded = SharedQueue()
         """Calls no worker that is up may take, waiting out the grace."""
         self.groups: dict[int, RankedQueue] = {}
         """Queued calls by prefix group."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 POLICIES: Final[dict[str, frozenset[str]]] = {
@@ -10,6 +11,7 @@ POLICIES: Final[dict[str, frozenset[str]]] = {
     "group": frozenset({"none", "prefix"}),
     "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
     "admit": frozenset({"calls", "class_tokens", "tokens"}),
+    "share": frozenset({"none", "weighted_service"}),
 }
 """The names each kind of policy goes by; their constructors are in `policies/<kind>`."""
 
@@ -25,6 +27,7 @@ class SchedulerSettings:
     group: str = "prefix"
     place: str = "sibling_aware"
     admit: str = "class_tokens"
+    share: str = "weighted_service"
     seed: int = 0
 
     max_queue_per_tenant: int = 1024
@@ -35,6 +38,11 @@ class SchedulerSettings:
     """How long a call waits for any worker of its model to come up."""
     max_programs: int = 65_536
     """Programs whose placement and service are remembered."""
+
+    tenant_weights: Mapping[str, float] = field(default_factory=dict)
+    """How much of the workers is a tenant's while calls wait, over what is another's; one where nothing is said."""
+    share_quantum_s: float = 1.0
+    """Tenants are alike within so much service: class, deadline and program decide between them."""
 
     max_calls_per_worker: int = 128
     """In flight per worker over all replicas; this replica gets its share of it."""
@@ -88,14 +96,17 @@ class SchedulerSettings:
     """A call ranks at most so much earlier than its arrival."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            name, value = each.name, getattr(self, each.name)
             if isinstance(value, str):
-                if value not in POLICIES[field.name]:
-                    names = ", ".join(sorted(POLICIES[field.name]))
-                    raise ValueError(f"{field.name} is {value!r}, must be one of {names}")
-            elif field.name != "seed" and not value >= (1 if isinstance(value, int) else 0):
-                raise ValueError(f"{field.name} is {value}, out of range")
+                if value not in POLICIES[name]:
+                    names = ", ".join(sorted(POLICIES[name]))
+                    raise ValueError(f"{name} is {value!r}, must be one of {names}")
+            elif isinstance(value, Mapping):
+                if not all(weight > 0 for weight in value.values()):
+                    raise ValueError(f"{name} is {dict(value)}, must be above 0")
+            elif name != "seed" and not value >= (1 if isinstance(value, int) else 0):
+                raise ValueError(f"{name} is {value}, out of range")
 
 
 DEFAULT_SETTINGS: Final = SchedulerSettings()

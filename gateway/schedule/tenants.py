@@ -1,60 +1,104 @@
-"""Each tenant's queue: how many calls wait and how fast they leave, for the bound and its Retry-After."""
+"""Each tenant: how many of its calls wait, how fast they leave, and the service it has had while calls waited."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from gateway.schedule.policies.share import SharePolicy
+
 DRAIN_MEMORY: Final = 0.1
 """The weight of the newest interval between departures."""
 MAX_RETRY_AFTER_S: Final = 60.0
 START_INTERVAL_S: Final = 0.1
+SLACK: Final = 256
+"""Tenants without waiting calls that are remembered beyond as many as have some."""
 
 
-class _Queue:
-    __slots__ = ("interval_s", "last_left_s", "queued")
+class Tenant:
+    """Mutable; changed only by the tables below."""
 
-    def __init__(self, now_s: float) -> None:
+    __slots__ = ("interval_s", "last_left_s", "name", "queued", "served_s", "turn", "weight")
+
+    def __init__(self, name: str, weight: float, served_s: float, turn: int) -> None:
+        self.name = name
+        self.weight = weight
+        self.served_s = served_s
+        """Service over weight, counted only while calls wait; a tenant that comes back begins where others are."""
+        self.turn = turn
+        """What goes first: the tenants of the least turn."""
         self.queued = 0
         self.interval_s = START_INTERVAL_S
-        self.last_left_s = now_s
+        self.last_left_s = 0.0
 
 
 class TenantQueues:
-    """Counts of queued calls. A tenant is held only while it has any, so the table is as small as the queues."""
+    """Tenants are held while any call waits, so that what they were served in the meantime is not forgotten."""
 
-    __slots__ = ("_tenants",)
+    __slots__ = ("_floor_s", "_policy", "_queued", "_tenants")
 
-    def __init__(self) -> None:
-        self._tenants: dict[str, _Queue] = {}
+    def __init__(self, policy: SharePolicy) -> None:
+        self._policy = policy
+        self._tenants: dict[str, Tenant] = {}
+        self._queued = 0
+        self._floor_s = 0.0
+        """What the tenant served last had been served before: nobody begins below it."""
+
+    def __len__(self) -> int:
+        return len(self._tenants)
 
     def queued(self, tenant: str) -> int:
         """How many of its calls wait."""
-        queue = self._tenants.get(tenant)
-        return 0 if queue is None else queue.queued
+        known = self._tenants.get(tenant)
+        return 0 if known is None else known.queued
 
     def counts(self) -> dict[str, int]:
         """The tenants with waiting calls."""
-        return {name: queue.queued for name, queue in self._tenants.items()}
+        return {name: known.queued for name, known in self._tenants.items() if known.queued}
 
-    def enter(self, tenant: str, now_s: float) -> None:
+    def find(self, name: str) -> Tenant:
+        """The tenant, remembered from now on; one without waiting calls has lost what others were served less."""
+        known = self._tenants.get(name)
+        if known is None:
+            self._prune()
+            turn = self._policy.turn(self._floor_s)
+            known = self._tenants[name] = Tenant(name, self._policy.weight(name), self._floor_s, turn)
+        elif not known.queued and known.served_s < self._floor_s:
+            known.served_s = self._floor_s
+            known.turn = self._policy.turn(self._floor_s)
+        return known
+
+    def enter(self, name: str, now_s: float) -> Tenant:
         """One more of its calls waits."""
-        queue = self._tenants.get(tenant)
-        if queue is None:
-            queue = self._tenants[tenant] = _Queue(now_s)
-        queue.queued += 1
+        tenant = self.find(name)
+        if not tenant.queued:
+            tenant.interval_s, tenant.last_left_s = START_INTERVAL_S, now_s
+        tenant.queued += 1
+        self._queued += 1
+        return tenant
 
-    def leave(self, tenant: str, now_s: float) -> None:
+    def leave(self, tenant: Tenant, now_s: float) -> None:
         """One of its calls waits no more."""
-        queue = self._tenants[tenant]
-        queue.queued -= 1
-        queue.interval_s += DRAIN_MEMORY * (max(0.0, now_s - queue.last_left_s) - queue.interval_s)
-        queue.last_left_s = now_s
-        if not queue.queued:
-            del self._tenants[tenant]
+        tenant.queued -= 1
+        tenant.interval_s += DRAIN_MEMORY * (max(0.0, now_s - tenant.last_left_s) - tenant.interval_s)
+        tenant.last_left_s = now_s
+        self._queued -= 1
+        if not self._queued:
+            self._tenants.clear()
+
+    def charge(self, tenant: Tenant, service_s: float) -> None:
+        """One of its calls was dispatched while others wait."""
+        self._floor_s = max(self._floor_s, tenant.served_s)
+        tenant.served_s += service_s / tenant.weight
+        tenant.turn = self._policy.turn(tenant.served_s)
 
     def retry_after_s(self, tenant: str) -> float:
         """About when what waits now will have left, at the rate of late; 1 to 60 s."""
-        queue = self._tenants.get(tenant)
-        if queue is None:
+        known = self._tenants.get(tenant)
+        if known is None or not known.queued:
             return 1.0
-        return min(MAX_RETRY_AFTER_S, max(1.0, queue.queued * queue.interval_s))
+        return min(MAX_RETRY_AFTER_S, max(1.0, known.queued * known.interval_s))
+
+    def _prune(self) -> None:
+        """Forget tenants that wait for nothing once they are many; at worst they begin at the floor again."""
+        if len(self._tenants) >= 2 * self._queued + SLACK:
+            self._tenants = {name: known for name, known in self._tenants.items() if known.queued}

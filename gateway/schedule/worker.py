@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.batch import Batch
 from gateway.estimate.rates import WorkerRates
-from gateway.schedule.ranked import RankedQueue
+from gateway.schedule.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
     from gateway.schedule.pool import Pool
@@ -53,7 +53,7 @@ class WorkerState:
         """Its calls in flight, over time."""
         self.up = False
         self.pools: list[Pool] = []
-        self.queue = RankedQueue()
+        self.queue = SharedQueue()
         """Calls that wait for this worker because they gain from it."""
         self.calls = 0
         self.tokens = 0

@@ -84,14 +84,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         group=st.sampled_from(["none", "prefix"]),
         place=st.sampled_from(["sibling_aware", "program_aware", "least_load", "round_robin"]),
         admit=st.sampled_from(sorted(POLICIES["admit"])),
+        share=st.sampled_from(sorted(POLICIES["share"])),
         seed=st.integers(0, 3),
     )
-    def start(self, order, group, place, admit, seed):
+    def start(self, order, group, place, admit, share, seed):
         self.settings = SchedulerSettings(
             order=order,
             group=group,
             place=place,
             admit=admit,
+            share=share,
+            share_quantum_s=0.5,
+            tenant_weights={"t1": 3.0},
             seed=seed,
             max_queue_per_tenant=6,
             max_calls_per_worker=MAX_CALLS,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from gateway.schedule.programs import Program, ProgramTable
-from gateway.schedule.tenants import TenantQueues
 
 
 def test_the_least_recently_used_program_is_forgotten():
@@ -29,13 +28,3 @@ def test_service_in_sequence_adds_up_and_in_parallel_counts_the_longest():
     program.end(2.0, 1.0)
     program.end(2.0, 4.0)
     assert (program.calls, program.service_s) == (0, 6.0)
-
-
-def test_a_tenant_is_remembered_only_while_it_waits():
-    queues = TenantQueues()
-    queues.enter("t", 0.0)
-    queues.enter("t", 0.0)
-    assert (queues.queued("t"), queues.counts()) == (2, {"t": 2})
-    queues.leave("t", 1.0)
-    queues.leave("t", 2.0)
-    assert (queues.queued("t"), queues.counts(), queues.retry_after_s("t")) == (0, {}, 1.0)

@@ -89,18 +89,16 @@ def maps(program: str | None, shared: int = 85) -> list[ReadyCall]:
 
 
 @pytest.mark.parametrize(("prefill_s", "decode_s"), [(0.0005, 0.02), (0.002, 0.04), (0.004, 0.06)])
-@pytest.mark.parametrize("place", ["sibling_aware", "program_aware"])
-def test_parallel_calls_of_a_session_spread_as_they_do_without_one(place: str, prefill_s: float, decode_s: float):
+def test_parallel_calls_of_a_session_spread_as_they_do_without_one(prefill_s: float, decode_s: float):
     def split(program: str | None) -> list[int]:
-        core = scheduler(place)
+        core = scheduler("sibling_aware")
         for name in ("w0", "w1"):
             sample = ServiceSample(150, 0, 16, 150 * prefill_s, 150 * prefill_s + 16 * decode_s)
             for _ in range(50):
                 core.service.observe(name, sample)
         return sorted(placed(core, maps(program)).values())
 
-    assert split(None) == [4, 4]
-    assert split("p") == ([4, 4] if place == "sibling_aware" else [3, 5])
+    assert split(None) == split("p") == [4, 4]
 
 
 def test_parallel_calls_of_a_session_that_share_much_stay_together():
