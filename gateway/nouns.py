@@ -76,6 +76,8 @@ class ReadyCall(Struct, frozen=True):
     """Service seconds expected of its program from this call on, itself included; None where nothing is known."""
     left_tokens: float | None = None
     """The same in output tokens."""
+    gap_s: float | None = None
+    """Seconds expected from its end to the next call of its program; None where nothing is known."""
 
 
 class Usage(Struct, frozen=True):

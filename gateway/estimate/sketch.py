@@ -8,12 +8,15 @@ making all old weights smaller with each sample, the next one weighs more, and a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf as INFINITY
 from math import log2
 from typing import Final
 
 PER_OCTAVE: Final = 8
 LAST: Final = 32 * PER_OCTAVE
 """The last bucket, which also holds everything beyond it."""
+MOST_BUCKETS: Final = 96
+"""In use at a time: the lightest, long out of date, makes room."""
 MEMORY: Final = 128
 """The distribution is that of about so many recent samples."""
 BEYOND: Final = 0.1
@@ -27,7 +30,7 @@ Dumped = tuple[float, float, list[int], list[float]]
 
 
 class Sketch:
-    """At most 257 buckets of values at least 0. Mutable. Values below `unit` share the first bucket."""
+    """At most 96 buckets of values at least 0: 8 KB, mostly under 1. Mutable. What is below `unit` shares one."""
 
     __slots__ = ("_buckets", "_gain", "_tail", "_tail_at", "_total", "_unit", "_weight", "samples")
 
@@ -56,8 +59,11 @@ class Sketch:
         bucket = min(bucket, LAST)
         gain = self._gain * _GROWTH
         self._gain = gain
-        self._buckets[bucket] = self._buckets.get(bucket, 0.0) + gain
+        buckets = self._buckets
+        buckets[bucket] = buckets.get(bucket, 0.0) + gain
         self._weight += gain
+        if len(buckets) > MOST_BUCKETS:
+            self._drop_lightest()
         self._total += gain * value
         self.samples += 1
         if gain > _MOST:
@@ -126,6 +132,8 @@ class Sketch:
         self._total += other._total * scale
         self.samples += other.samples
         self._tail_at = 0
+        while len(self._buckets) > MOST_BUCKETS:
+            self._drop_lightest()
 
     def dump(self) -> Dumped:
         """A compact form of what is known."""
@@ -134,7 +142,7 @@ class Sketch:
 
     def load(self, weight: float, mean: float, buckets: Sequence[int], shares: Sequence[float]) -> None:
         """Become what `dump` gave. Raises: ValueError for what it never gives."""
-        sound = 0 < weight < _MOST and 0 <= mean < _MOST and len(buckets) == len(shares)
+        sound = 0 < weight < _MOST and 0 <= mean < INFINITY and len(buckets) == len(shares)
         if not sound or any(not 0 <= bucket <= LAST for bucket in buckets) or any(share < 0 for share in shares):
             raise ValueError("no distribution that was learned")
         self._gain = 1.0
@@ -147,6 +155,13 @@ class Sketch:
     def _value(self, bucket: int) -> float:
         """What stands for a bucket: the geometric middle of its bounds."""
         return self._unit * 2.0 ** (bucket / PER_OCTAVE) * _MIDDLE if bucket else self._unit * 0.5
+
+    def _drop_lightest(self) -> None:
+        """One bucket fewer; the mean stays."""
+        lightest = min(self._buckets, key=self._buckets.__getitem__)
+        mean = self._total / self._weight
+        self._weight -= self._buckets.pop(lightest)
+        self._total = mean * self._weight
 
     def _scale(self, by: float) -> None:
         self._gain *= by

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.estimate.sketch import LAST, MEMORY, Sketch
+from gateway.estimate.sketch import LAST, MEMORY, MOST_BUCKETS, Sketch
 
 values = st.lists(st.floats(0, 1e12), min_size=1, max_size=60)
 
@@ -91,4 +91,5 @@ def test_nonsense_is_refused(dumped):
 def test_its_memory_is_bounded():
     rng = Random(2)
     sketch = learned([10 ** rng.uniform(-9, 30) for _ in range(200_000)], unit=1e-3)
-    assert len(sketch.dump()[2]) <= LAST + 1
+    assert len(sketch.dump()[2]) <= MOST_BUCKETS
+    assert sketch.above(0) == pytest.approx(1.0)

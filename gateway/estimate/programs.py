@@ -1,0 +1,148 @@
+"""Running programs, and what is expected of each: learned from the earlier runs of the same program. Pure.
+
+A program is known by the name its caller gives it, else by the template of its first prompt, always within its
+tenant. A run is over when its session ends, or when nothing has been heard of it for a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from gateway.estimate.work import END, Left, Point, Work
+
+MAX_PROGRAMS: Final = 256
+MAX_RUNS: Final = 16_384
+MAX_POINTS: Final = 64
+"""Calls of one run that teach what is left; of more, those are taken that come at doubling strides."""
+SILENT_S: Final = 900.0
+MAX_ENDED: Final = 256
+"""Runs ended by one look at the clock."""
+
+Name = tuple[str, str]
+"""Tenant, and the program's name or template."""
+
+
+class Outlook(NamedTuple):
+    """What is expected of a run when one of its calls is ready."""
+
+    left: Left | None
+    gap_s: float | None
+    """From the end of that call to the next one."""
+
+
+class _Run:
+    __slots__ = ("arrived", "at_s", "ended_s", "name", "points", "previous", "seconds", "stride", "tokens")
+
+    def __init__(self, name: Name) -> None:
+        self.name = name
+        self.seconds = 0.0
+        self.tokens = 0.0
+        self.points: list[Point] = []
+        self.stride = 1
+        self.arrived = 0
+        self.previous: str | None = None
+        """The step of the call that ended last."""
+        self.ended_s = 0.0
+        self.at_s = 0.0
+
+    def keep(self, point: Point) -> None:
+        """Remember a moment of the run; of a long one every second, then every fourth, and so on."""
+        self.arrived += 1
+        if self.arrived % self.stride:
+            return
+        self.points.append(point)
+        if len(self.points) > MAX_POINTS:
+            del self.points[1::2]
+            self.stride *= 2
+
+
+class ProgramTimes:
+    """Runs under way, and the programs they are runs of; the least recently used are forgotten. Mutable."""
+
+    __slots__ = ("_runs", "_works")
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._works: OrderedDict[Name, Work] = OrderedDict()
+
+    def ready(self, run: str, name: Name, step: str | None, arrived_s: float, now_s: float) -> Outlook:
+        """A call of the run is about to be queued: what is expected from here on."""
+        known = self._run(run, name, now_s)
+        work = self.work(known.name)
+        label = step or ""
+        self._note_step(known, work, label, arrived_s)
+        point = work.point(label, known.seconds, known.tokens)
+        known.keep(point)
+        at = work.find(label)
+        gap_s = at.gap.mean() if at is not None and at.gap.samples else None
+        return Outlook(work.believed(point), gap_s)
+
+    def ended(self, run: str, step: str | None, service_s: float, tokens: int, now_s: float) -> None:
+        """A call of the run is over, which took its worker so long."""
+        known = self._runs.get(run)
+        if known is None:
+            return
+        self._runs.move_to_end(run)
+        known.seconds += service_s
+        known.tokens += tokens
+        known.previous = step or ""
+        known.ended_s = known.at_s = now_s
+
+    def finish(self, run: str) -> None:
+        """The run's session ended."""
+        known = self._runs.pop(run, None)
+        if known is None or not known.points or known.previous is None:
+            return
+        work = self.work(known.name)
+        work.step(known.previous).followed_by(END)
+        work.ended(known.points, known.seconds, known.tokens)
+
+    def expire(self, now_s: float) -> None:
+        """Take the runs of which nothing has been heard for long as over."""
+        for _ in range(MAX_ENDED):
+            run = next(iter(self._runs), None)
+            if run is None or self._runs[run].at_s > now_s - SILENT_S:
+                return
+            self.finish(run)
+
+    def work(self, name: Name) -> Work:
+        """The program, known from now on."""
+        known = self._works.get(name)
+        if known is None:
+            known = self._works[name] = Work()
+            if len(self._works) > MAX_PROGRAMS:
+                self._works.popitem(last=False)
+        else:
+            self._works.move_to_end(name)
+        return known
+
+    def works(self) -> dict[Name, Work]:
+        """Every program known."""
+        return dict(self._works)
+
+    def __len__(self) -> int:
+        """Runs and programs remembered."""
+        return len(self._runs) + len(self._works)
+
+    def _run(self, run: str, name: Name, now_s: float) -> _Run:
+        known = self._runs.get(run)
+        if known is None:
+            known = self._runs[run] = _Run(name)
+            if len(self._runs) > MAX_RUNS:
+                self.finish(next(iter(self._runs)))
+        else:
+            self._runs.move_to_end(run)
+        known.at_s = now_s
+        return known
+
+    def _note_step(self, run: _Run, work: Work, step: str, arrived_s: float) -> None:
+        """Transitions, and the gap where the call arrived after the one before it had ended."""
+        work.step(step).seen += 1
+        previous = run.previous
+        if previous is None:
+            return
+        work.step(previous).followed_by(step)
+        if run.ended_s and arrived_s >= run.ended_s:
+            work.noted_gap(previous, arrived_s - run.ended_s)
+            run.ended_s = 0.0
