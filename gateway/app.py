@@ -48,9 +48,9 @@ from gateway.detached.deferred import DeferredCalls
 from gateway.detached.orphans import Orphans
 from gateway.detached.retries import Retries
 from gateway.dispatch import Dispatcher
-from gateway.estimate.lengths import LengthEstimator
-from gateway.estimate.tokens import TokenEstimator
+from gateway.estimate.estimators import Estimators
 from gateway.fleet import Fleet, Worker
+from gateway.foresight import Foresight
 from gateway.gate import Gate
 from gateway.graph.lineage import Lineage
 from gateway.http.bodies import Bodies
@@ -102,6 +102,7 @@ class Gateway:
         self._bounds = Bounds(session_ttl_s=settings.store.session_ttl_s)
         self._clock = asyncio.get_running_loop().time
         self.loop = Loop(Scheduler(scheduler_settings(settings)), self._clock)
+        self.estimators = Estimators(self.loop.scheduler.service)
         self.caches = KvWatch(self.loop.feed)
         self.fleet = Fleet(self.loop.feed, self._evict, self.caches)
         self.metrics = Metrics(lambda: read_state(self))
@@ -158,12 +159,13 @@ class Gateway:
     def _build_path(self) -> None:
         """Assemble the request path: intake, gate, dispatch, resolve, and the front before them."""
         settings = self.settings
-        tokens, lengths = TokenEstimator(), LengthEstimator()
+        known = self.estimators
+        foresight = self.foresight = Foresight(known.programs, self._clock)
         self.intake = Intake(
             clock=self._clock,
             lineage=self.lineage,
-            tokens=tokens,
-            lengths=lengths,
+            tokens=known.tokens,
+            lengths=known.lengths,
             salt=self._salts,
             only_model=self._only_model,
         )
@@ -186,8 +188,8 @@ class Gateway:
         programs = self.programs = Programs(self.loop.feed)
         self.resolver = Resolver(
             lineage=self.lineage,
-            tokens=tokens,
-            lengths=lengths,
+            tokens=known.tokens,
+            lengths=known.lengths,
             recorder=self.recorder,
             store=self.sessions,
             placements=placements,
@@ -197,9 +199,10 @@ class Gateway:
             dataflow=dataflow,
             parking=parking,
             programs=programs,
+            foresight=foresight,
         )
         self.maps = Maps(parking, dataflow, self.intake.item)
-        gate = Gate(self.sessions, placements, dataflow, programs)
+        gate = Gate(self.sessions, placements, dataflow, programs, foresight.ready)
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,
@@ -359,6 +362,7 @@ class Gateway:
             await asyncio.sleep(SWEEP_EVERY_S)
             self.dispatcher.expire()
             self.lineage.expire(self._clock())
+            self.foresight.expire()
 
     def _own(self, task: asyncio.Task[None]) -> None:
         async def end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.call import Call
@@ -24,11 +25,20 @@ class SessionStore(Protocol):
 class Gate:
     """Between intake and dispatch, for calls that belong to a session."""
 
-    def __init__(self, store: SessionStore, placements: Placements, dataflow: Dataflow, programs: Programs) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        placements: Placements,
+        dataflow: Dataflow,
+        programs: Programs,
+        foresee: Callable[[Call], None],
+    ) -> None:
+        """`foresee` is told of each call that is ready, and says what its program has left."""
         self._store = store
         self._programs = programs
         self._placements = placements
         self._dataflow = dataflow
+        self._foresee = foresee
 
     async def admit(self, call: Call) -> None:
         """Let a call of a session run, or say why it cannot; a call that lacks inputs waits here.
@@ -37,11 +47,13 @@ class Gate:
         """
         if not call.hint.has_data:
             await self._placements.recall(call)
+            self._foresee(call)
             return
         plan = call.plan or await self.declare(call)
         if call.hint.inputs or call.hint.after:
             await self._dataflow.fill(call, plan, reserved=self._programs.is_accepted(call, plan))
         self._programs.ready(call, plan)
+        self._foresee(call)
 
     async def declare(self, call: Call) -> Plan:
         """Write down what a call reads and produces, in one round trip. Raises: ClientFault, StoreUnavailable."""

@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gateway.errors import LoomgateError
+from gateway.estimate.estimators import ErrorRow
 from gateway.states import Outcome
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Reading:
     """Read since the start."""
     workers: tuple[WorkerReading, ...] = ()
     store: StoreReading | None = None
+    estimates: tuple[ErrorRow, ...] = ()
 
 
 class Counter:
@@ -279,6 +281,26 @@ def _state(now: Reading) -> Iterator[Metric]:
     yield from _worker_state(now.workers)
     if now.store is not None:
         yield from _store_state(now.store)
+    yield from _estimates(now.estimates)
+
+
+def _estimates(rows: tuple[ErrorRow, ...]) -> Iterator[Metric]:
+    error = GaugeMetricFamily(
+        "loomgate_estimate_error",
+        "Of the last 128 or so predictions: bias and absolute, over the actual; ratio of actual to predicted.",
+        labels=("estimate", "of", "stat"),
+    )
+    made = CounterMetricFamily(
+        "loomgate_estimate_predictions", "Predictions compared with what came.", labels=("estimate", "of")
+    )
+    for row in rows:
+        errors = row.errors
+        made.add_metric((row.estimate, row.of), errors.predictions)
+        error.add_metric((row.estimate, row.of, "bias"), errors.bias)
+        error.add_metric((row.estimate, row.of, "absolute"), errors.absolute)
+        error.add_metric((row.estimate, row.of, "ratio_p50"), errors.ratio_p50)
+        error.add_metric((row.estimate, row.of, "ratio_p95"), errors.ratio_p95)
+    yield from (error, made)
 
 
 def _worker_state(workers: tuple[WorkerReading, ...]) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from gateway.dataflow.parking import Parking
 from gateway.dataflow.programs import Programs
 from gateway.estimate.lengths import LengthEstimator, template_of
 from gateway.estimate.tokens import TokenEstimator
+from gateway.foresight import Foresight
 from gateway.graph.lineage import Lineage
 from gateway.intake import program_key
 from gateway.nouns import Record
@@ -65,6 +66,7 @@ class Resolver:
         dataflow: Dataflow,
         parking: Parking,
         programs: Programs,
+        foresight: Foresight,
     ) -> None:
         self._lineage = lineage
         self._tokens = tokens
@@ -78,6 +80,7 @@ class Resolver:
         self._dataflow = dataflow
         self._parking = parking
         self._programs = programs
+        self._foresight = foresight
         self._recent: dict[str, Record] = {}
         """The younger half of the records; `_older` holds those before them."""
         self._older: dict[str, Record] = {}
@@ -109,6 +112,7 @@ class Resolver:
         self._dataflow.ended(call)
         if call.plan is not None:
             self._programs.ended(call)
+        self._foresight.ended(call)
         self._parking.changed(call.tenant, call.session)
         if call.hint.final:
             self.end_session(call.tenant, call.session)
@@ -121,6 +125,7 @@ class Resolver:
     def end_session(self, tenant: str, session: str) -> None:
         """Forget what this replica knows of a session that is over."""
         self._feed(SessionEnded(program_key(tenant, session)))
+        self._foresight.finished(program_key(tenant, session))
         self._lineage.forget_session(tenant, session)
 
     def recent(self, call_id: str) -> Record | None:

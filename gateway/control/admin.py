@@ -33,6 +33,9 @@ class AdminPorts(Protocol):
     def settings(self) -> Settings:
         """The settings in force."""
 
+    def estimates(self) -> Document:
+        """What was learned of models, workers and programs, and how far predictions were from what came."""
+
     async def list(self) -> Sequence[Document]:
         """The workers: name, url, state, models and load."""
 
@@ -106,6 +109,10 @@ def _add_reports(api: FastAPI, ports: AdminPorts) -> None:
     @api.get("/metrics")
     async def metrics() -> Response:
         return Response(ports.metrics(), headers={"content-type": CONTENT_TYPE.decode()})
+
+    @api.get("/estimates")
+    async def estimates() -> Response:
+        return json_reply(ports.estimates())
 
     @api.get("/config")
     async def config() -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.control.estimates import estimates_document
 from gateway.control.routes import Document, Page
 from gateway.fleet import Worker
 from gateway.graph.view import SessionMeta, call_view, session_view
@@ -88,6 +89,10 @@ class AdminView:
     def settings(self) -> Settings:
         """The settings in force."""
         return self._gateway.settings
+
+    def estimates(self) -> Document:
+        """What was learned, and how good it is."""
+        return estimates_document(self._gateway.estimators)
 
     async def list(self) -> Sequence[Document]:
         """The workers."""

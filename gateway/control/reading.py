@@ -40,4 +40,5 @@ def read_state(gateway: Gateway) -> Reading:
             refused=counters.refused,
             records_dropped=gateway.recorder.counters.dropped,
         ),
+        estimates=tuple(gateway.estimators.errors()),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from gateway.estimate.work import END, Left, Point, Work
+from gateway.estimate.accuracy import Accuracy
+from gateway.estimate.work import END, TRUSTED_RUNS, Left, Point, Work
 
 MAX_PROGRAMS: Final = 256
 MAX_RUNS: Final = 16_384
@@ -60,13 +61,15 @@ class _Run:
 class ProgramTimes:
     """Runs under way, and the programs they are runs of; the least recently used are forgotten. Mutable."""
 
-    __slots__ = ("_runs", "_works")
+    __slots__ = ("_runs", "_works", "gap_error", "left_error")
 
     def __init__(self) -> None:
+        self.left_error, self.gap_error = Accuracy(), Accuracy()
+        """Of all programs: seconds of service left, as believed; gaps."""
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._works: OrderedDict[Name, Work] = OrderedDict()
 
-    def ready(self, run: str, name: Name, step: str | None, arrived_s: float, now_s: float) -> Outlook:
+    def ready(self, run: str, name: Name, step: str | None, *, arrived_s: float, now_s: float) -> Outlook:
         """A call of the run is about to be queued: what is expected from here on."""
         known = self._run(run, name, now_s)
         work = self.work(known.name)
@@ -78,7 +81,7 @@ class ProgramTimes:
         gap_s = at.gap.mean() if at is not None and at.gap.samples else None
         return Outlook(work.believed(point), gap_s)
 
-    def ended(self, run: str, step: str | None, service_s: float, tokens: int, now_s: float) -> None:
+    def ended(self, run: str, step: str | None, service_s: float, tokens: int, *, now_s: float) -> None:
         """A call of the run is over, which took its worker so long."""
         known = self._runs.get(run)
         if known is None:
@@ -96,6 +99,10 @@ class ProgramTimes:
             return
         work = self.work(known.name)
         work.step(known.previous).followed_by(END)
+        for point in known.points:
+            believed = work.believed(point)
+            if believed is not None:
+                self.left_error.note(believed.seconds, max(0.0, known.seconds - point.seconds))
         work.ended(known.points, known.seconds, known.tokens)
 
     def expire(self, now_s: float) -> None:
@@ -144,5 +151,8 @@ class ProgramTimes:
             return
         work.step(previous).followed_by(step)
         if run.ended_s and arrived_s >= run.ended_s:
-            work.noted_gap(previous, arrived_s - run.ended_s)
+            gap, gap_s = work.step(previous).gap, arrived_s - run.ended_s
+            if gap.samples >= TRUSTED_RUNS:
+                self.gap_error.note(gap.mean(), gap_s)
+            gap.observe(gap_s)
             run.ended_s = 0.0

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from gateway.estimate.accuracy import Accuracy
 from gateway.structs import Unique
 
 MAX_MODELS: Final = 256
 LEARNING_RATE: Final = 0.2
 MAX_RATIO: Final = 4.0
 """A report further than this from the estimate counts as this far."""
-ERROR_DECAY: Final = 0.95
 SETTLED: Final = 256
 EVERY: Final = 8
 """After so many reports of a model, one in eight is enough to follow its drift."""
@@ -41,12 +41,11 @@ class PromptSize(Unique):
 
 
 class _ModelWeights:
-    __slots__ = ("error", "reports", "seen", "weights")
+    __slots__ = ("accuracy", "seen", "weights")
 
     def __init__(self) -> None:
         self.weights: tuple[float, ...] = _START
-        self.error = 0.0
-        self.reports = 0
+        self.accuracy = Accuracy()
         self.seen = 0
 
 
@@ -81,19 +80,16 @@ class TokenEstimator:
         estimate = sum(parts)
         if estimate <= 0 or prompt_tokens <= 0:
             return
-        known.reports += 1
-        miss = abs(estimate - prompt_tokens) / prompt_tokens
-        known.error = miss if known.reports == 1 else known.error * ERROR_DECAY + miss * (1 - ERROR_DECAY)
+        known.accuracy.note(estimate, prompt_tokens)
         drift = min(MAX_RATIO, max(1 / MAX_RATIO, prompt_tokens / estimate)) - 1
         known.weights = tuple(
             weight * (1 + LEARNING_RATE * drift * part / estimate)
             for weight, part in zip(known.weights, parts, strict=True)
         )
 
-    def error(self, model: str) -> float | None:
-        """The recent mean of |estimate - reported| / reported; None before any report."""
-        known = self._models.get(model)
-        return None if known is None or not known.reports else known.error
+    def accuracies(self) -> dict[str, Accuracy]:
+        """The error of the estimates, by model."""
+        return {model: known.accuracy for model, known in self._models.items()}
 
     def _add(self, model: str) -> _ModelWeights:
         if len(self._models) >= MAX_MODELS:

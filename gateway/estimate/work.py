@@ -18,7 +18,7 @@ MAX_STEPS: Final = 32
 MAX_FOLLOWING: Final = 32
 REST: Final = "\0rest"
 """All steps beyond the bound."""
-END: Final = ""
+END: Final = "\0end"
 """What follows the last call of a run."""
 UNIT_S: Final = 0.001
 
@@ -69,7 +69,7 @@ class Step:
 class Work:
     """One program, over its runs. Mutable; at most 33 steps."""
 
-    __slots__ = ("by_done", "by_step", "gap_error", "runs", "steps", "total_s", "total_tokens")
+    __slots__ = ("by_done", "by_step", "runs", "steps", "total_s", "total_tokens")
 
     def __init__(self) -> None:
         self.runs = 0
@@ -77,7 +77,7 @@ class Work:
         self.steps: dict[str, Step] = {}
         self.total_s = Sketch(UNIT_S)
         self.total_tokens = Sketch()
-        self.by_step, self.by_done, self.gap_error = Accuracy(), Accuracy(), Accuracy()
+        self.by_step, self.by_done = Accuracy(), Accuracy()
 
     def step(self, name: str) -> Step:
         """The step, known from now on."""
@@ -111,13 +111,6 @@ class Work:
             return point.by_step or point.by_done
         by_step_errs = self.by_step.mean_absolute() > self.by_done.mean_absolute()
         return point.by_done if by_step_errs else point.by_step
-
-    def noted_gap(self, after: str, gap_s: float) -> None:
-        """A run went on so long after a call of this step had ended."""
-        gap = self.step(after).gap
-        if gap.samples >= TRUSTED_RUNS:
-            self.gap_error.note(gap.mean(), gap_s)
-        gap.observe(gap_s)
 
     def ended(self, points: Sequence[Point], seconds: float, tokens: float) -> None:
         """A run is over, and this is what it came to in all."""

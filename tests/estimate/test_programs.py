@@ -18,10 +18,10 @@ def run_steps(
     """One call after the other; what was expected to be left at each, and what was."""
     now_s, expected = 100.0, []
     for step, service_s, tokens in steps:
-        left = times.ready(run, NAME, step, now_s, now_s).left
+        left = times.ready(run, NAME, step, arrived_s=now_s, now_s=now_s).left
         expected.append(None if left is None else left.seconds)
         now_s += service_s
-        times.ended(run, step, service_s, tokens, now_s)
+        times.ended(run, step, service_s, tokens, now_s=now_s)
         now_s += gap_s
     if end:
         times.finish(run)
@@ -39,7 +39,7 @@ def test_what_is_left_of_stages_is_known_by_their_step():
         run_steps(times, f"r{number}", stages())
     for expected, left in run_steps(times, "new", stages())[2:]:
         assert expected == pytest.approx(left, rel=0.05)
-    left = times.ready("other", NAME, "plan", 0.0, 0.0).left
+    left = times.ready("other", NAME, "plan", arrived_s=0.0, now_s=0.0).left
     assert left is not None
     assert left.seconds == pytest.approx(13, rel=0.2)
     assert left.tokens == pytest.approx(470, rel=0.05)
@@ -65,15 +65,15 @@ def test_steps_transitions_and_gaps_are_counted():
     assert {name: step.seen for name, step in work.steps.items()} == {"plan": 5, "act": 10}
     assert work.steps["plan"].follows == {"act": 5}
     assert work.steps["act"].follows == {"act": 5, END: 5}
-    assert times.ready("new", NAME, "plan", 0.0, 0.0).gap_s == pytest.approx(7.0)
+    assert times.ready("new", NAME, "plan", arrived_s=0.0, now_s=0.0).gap_s == pytest.approx(7.0)
 
 
 def test_siblings_that_run_at_once_show_one_gap():
     times = ProgramTimes()
-    times.ready("r", NAME, "split", 0.0, 0.0)
-    times.ended("r", "split", 1.0, 5, 1.0)
+    times.ready("r", NAME, "split", arrived_s=0.0, now_s=0.0)
+    times.ended("r", "split", 1.0, 5, now_s=1.0)
     for _ in range(8):
-        times.ready("r", NAME, "map", 3.0, 3.0)
+        times.ready("r", NAME, "map", arrived_s=3.0, now_s=3.0)
     assert times.work(NAME).steps["split"].gap.samples == 1
 
 
@@ -90,19 +90,19 @@ def test_a_silent_run_is_over():
 
 def test_nothing_is_expected_of_what_nobody_has_seen():
     times = ProgramTimes()
-    assert times.ready("r", NAME, None, 0.0, 0.0) == (None, None)
-    times.ended("unknown", None, 1.0, 1, 0.0)
+    assert times.ready("r", NAME, None, arrived_s=0.0, now_s=0.0) == (None, None)
+    times.ended("unknown", None, 1.0, 1, now_s=0.0)
     times.finish("unknown")
 
 
 def test_a_million_of_everything_is_bounded():
     times = ProgramTimes()
     for number in range(200_000):
-        times.ready(f"r{number}", ("t", f"p{number}"), f"s{number}", 0.0, 0.0)
+        times.ready(f"r{number}", ("t", f"p{number}"), f"s{number}", arrived_s=0.0, now_s=0.0)
     assert len(times) <= MAX_RUNS + MAX_PROGRAMS
     for number in range(10_000):
-        times.ready("one", NAME, f"s{number}", 0.0, 0.0)
-        times.ended("one", f"s{number}", 0.001, 1, 0.0)
+        times.ready("one", NAME, f"s{number}", arrived_s=0.0, now_s=0.0)
+        times.ended("one", f"s{number}", 0.001, 1, now_s=0.0)
     times.finish("one")
     work = times.work(NAME)
     assert len(work.steps) <= MAX_STEPS + 1
@@ -125,11 +125,11 @@ def test_nothing_expected_is_ever_negative(moves):
     for move, run, step, passed_s in moves:
         now_s += passed_s / 10
         if move == "ready":
-            left, gap_s = times.ready(run, NAME, step, now_s - passed_s / 20, now_s)
+            left, gap_s = times.ready(run, NAME, step, arrived_s=now_s - passed_s / 20, now_s=now_s)
             assert left is None or (left.seconds >= 0 and left.tokens >= 0)
             assert gap_s is None or gap_s >= 0
         elif move == "ended":
-            times.ended(run, step, passed_s, int(passed_s), now_s)
+            times.ended(run, step, passed_s, int(passed_s), now_s=now_s)
         elif move == "finish":
             times.finish(run)
         else:

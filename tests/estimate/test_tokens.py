@@ -32,9 +32,9 @@ def test_reports_bring_the_estimate_close_and_the_error_down():
         errors.append(abs(estimator.estimate("m", size) - actual) / actual)
         estimator.observe("m", size, actual)
     assert sum(errors[-100:]) / 100 < 0.05 < sum(errors[:10]) / 10
-    error = estimator.error("m")
-    assert error is not None
-    assert error < 0.06
+    errors = estimator.accuracies()["m"].errors()
+    assert errors.absolute < 0.06
+    assert 0.9 < errors.ratio_p50 <= errors.ratio_p95 < 1.2
     assert abs(estimator.tokens_per_byte("m") - 0.21) < 0.03
 
 
@@ -47,7 +47,7 @@ def test_models_are_apart_and_bounded():
     assert estimator.estimate("other", size) == before
     for number in range(MAX_MODELS):
         estimator.observe(f"m{number}", size, 500)
-    assert estimator.error("m") is None
+    assert "m" not in estimator.accuracies()
 
 
 @given(

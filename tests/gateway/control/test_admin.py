@@ -26,6 +26,9 @@ class Ports:
     def settings(self) -> Settings:
         return load_settings(None, {}, self.flags)
 
+    def estimates(self) -> Document:
+        return {"errors": []}
+
     async def list(self) -> Sequence[Document]:
         return [{"name": name, "url": url} for name, url in self.workers.items()]
 

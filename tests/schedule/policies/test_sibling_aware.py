@@ -93,9 +93,9 @@ def test_parallel_calls_of_a_session_spread_as_they_do_without_one(prefill_s: fl
     def split(program: str | None) -> list[int]:
         core = scheduler("sibling_aware")
         for name in ("w0", "w1"):
-            sample = ServiceSample(150, 0, 16, 150 * prefill_s, 150 * prefill_s + 16 * decode_s)
-            for _ in range(50):
-                core.service.observe(name, sample)
+            for missing in (100, 200) * 50:
+                first_s = missing * prefill_s
+                core.service.observe(name, ServiceSample(missing, 0, 16, first_s, first_s + 16 * decode_s))
         return sorted(placed(core, maps(program)).values())
 
     assert split(None) == split("p") == [4, 4]
