@@ -39,6 +39,7 @@ from gateway.control.variables import variable_routes
 from gateway.dataflow.flow import Dataflow
 from gateway.dataflow.live import Live
 from gateway.dataflow.maps import Maps
+from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.programs import Programs
 from gateway.dataflow.refusals import Refusals
@@ -70,6 +71,7 @@ from gateway.store.cancellations import CancellationList
 from gateway.store.deferred import Deferred as DeferredStore
 from gateway.store.keys import Bounds
 from gateway.store.leases import Leases
+from gateway.store.liveness import Liveness
 from gateway.store.recorder import Recorder
 from gateway.store.retries import Retries as RetryStore
 from gateway.store.sessions import Sessions
@@ -142,6 +144,8 @@ class Gateway:
         self._stack.push_async_callback(self.wakeups.close)
         self._stack.push_async_callback(self.background.close)
         self._build_path()
+        await self.owners.begin()
+        self._stack.push_async_callback(self.owners.close)
         self._stack.push_async_callback(self.parking.close)
         self._stack.push_async_callback(self.orphans.close)
         self._stack.push_async_callback(self.dataflow.close)
@@ -150,7 +154,7 @@ class Gateway:
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
-        keepers = (shares.keep, self.deferred.keep, self.retries.keep, self.cancellations.keep)
+        keepers = (self.owners.keep, shares.keep, self.deferred.keep, self.retries.keep, self.cancellations.keep)
         for work in (self.loop.tick, *keepers, self._sweep):
             self._own(asyncio.create_task(_always(work), name=work.__name__))
         for worker in self.settings.workers:
@@ -170,7 +174,10 @@ class Gateway:
             only_model=self._only_model,
         )
         awaited = Awaited(self.store)
-        parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark)
+        owners = self.owners = Owners(Liveness(self.store, self._replica), self.variables)
+        parking = self.parking = Parking(
+            self.variables, self.wakeups, self._finished_steps, awaited.mark, owners.bury
+        )
         orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
         self.live = Live()
         self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts, live=self.live)
@@ -183,6 +190,7 @@ class Gateway:
             left=orphans.left,
             bodies=self.bodies,
             ahead=self.ahead,
+            owners=owners,
         )
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
         programs = self.programs = Programs(self.loop.feed)
@@ -241,7 +249,7 @@ class Gateway:
             self.wakeups.subscribe,
             (self.dispatcher.cancel, self.retries.cancel),
         )
-        self.access = access = VariableAccess(self.variables, self.parking, self.cancellations)
+        self.access = access = VariableAccess(self.variables, self.parking, self.cancellations, self.owners)
         variables = variable_routes(access, VariableStream(access, self.live), settings.limits.value_bytes)
         replies = deferred_routes(store, access)
         self.front = Front(

@@ -33,6 +33,7 @@ from gateway.gate import Gate
 from gateway.http.bodies import Bodies
 from gateway.loop import Loop
 from gateway.replies.backlog import Backlog
+from gateway.replies.last_event import LastEvent
 from gateway.replies.relay import (
     AttemptLimits,
     OpenReply,
@@ -242,7 +243,9 @@ class Dispatcher:
         """Others may wait for what it says: the engine is not held up by a slow client."""
         async with Backlog(send, self._dataflow.value_bytes) as backlog:
             takes_out, commit = _takes_usage_out(call), self._dataflow.commit
-            await relay_stream(call, reply, backlog.send, self.learns, takes_out, tee=tee, commit=commit)
+            await relay_stream(
+                call, reply, LastEvent(backlog.send).send, self.learns, takes_out, tee=tee, commit=commit
+            )
 
     def _swallows(self, call: Call) -> bool:
         """Whether a cancellation was the call's own (its client left, its time is up) and ends here.

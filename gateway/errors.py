@@ -15,6 +15,7 @@ LoomgateError
 ├─ GatewayFault            5xx of ours
 │  ├─ Unsupported          501 not in this version, or not with this store
 │  ├─ StoreUnavailable     503 with Retry-After
+│  │  └─ Superseded        503 with Retry-After: its outputs were given up while it ran
 │  ├─ NoWorker             503 nobody serves the model just now
 │  ├─ Overloaded           503 with Retry-After
 │  └─ ShuttingDown         503
@@ -167,6 +168,12 @@ class StoreUnavailable(GatewayFault):
     status = 503
     kind = "overloaded_error"
     code = "store_unavailable"
+
+
+class Superseded(StoreUnavailable):
+    """What the call was to produce has been given up for dead, or another attempt is at it: its reply is void."""
+
+    code = "superseded"
 
 
 class NoWorker(GatewayFault):

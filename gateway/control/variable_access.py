@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from gateway.dataflow.errors import failure, refused_error, taken_error
+from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.store.variable import Refused, State, StoredValue, Taken, Variable
 from gateway.store.variables import Variables
@@ -21,7 +22,8 @@ class SessionCalls(Protocol):
 class VariableAccess:
     """What the routes of variables do. Raises any LoomgateError, StoreUnavailable above all."""
 
-    def __init__(self, variables: Variables, parking: Parking, calls: SessionCalls) -> None:
+    def __init__(self, variables: Variables, parking: Parking, calls: SessionCalls, owners: Owners) -> None:
+        self._bury = owners.bury
         self._variables = variables
         self._parking = parking
         self._calls = calls
@@ -47,7 +49,11 @@ class VariableAccess:
 
     async def put(self, tenant: str, session: str, name: str, text: str, kind: str) -> None:
         """Set a variable, once. Raises: Conflict, TooLarge, BadRequest."""
-        answer = await self._variables.put(tenant, session, name, StoredValue(text, kind))
+        value = StoredValue(text, kind)
+        answer = await self._variables.put(tenant, session, name, value)
+        holder = {answer.call_id: answer.owner} if isinstance(answer, Taken) else {}
+        if holder and await self._bury(tenant, session, holder, at_once=True):
+            answer = await self._variables.put(tenant, session, name, value)
         if isinstance(answer, Taken):
             raise taken_error(answer)
         if isinstance(answer, Refused):
@@ -62,4 +68,7 @@ class VariableAccess:
         return max(len(producers), ended)
 
     async def _read(self, tenant: str, session: str, name: str) -> Variable:
-        return (await self._variables.read(tenant, session, (name,), with_values=True))[name]
+        found = (await self._variables.read(tenant, session, (name,), with_values=True))[name]
+        if found.state is State.DECLARED and await self._bury(tenant, session, {found.call_id: found.owner}):
+            found = (await self._variables.read(tenant, session, (name,), with_values=True))[name]
+        return found

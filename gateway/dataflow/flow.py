@@ -21,6 +21,7 @@ from gateway.dataflow.errors import UpstreamFailed, refused_error, taken_error
 from gateway.dataflow.item_commits import ItemCommits
 from gateway.dataflow.live import Live
 from gateway.dataflow.outputs import Outputs, OutputWriter, session_of
+from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.watch import Inputs
 from gateway.errors import BadRequest, StoreUnavailable, Unsupported
@@ -46,8 +47,8 @@ class VariableWriter(OutputWriter, Protocol):
     async def declare(self, tenant: str, session: str, declaration: Declaration) -> Declared | Taken | Refused:
         """Declare a call with all its outputs, or nothing."""
 
-    async def take_over(self, tenant: str, session: str, call_id: str) -> int | None:
-        """Begin a new attempt at a declared call: its epoch."""
+    async def take_over(self, tenant: str, session: str, call_id: str, owner: str) -> int | None:
+        """Begin a new attempt at a declared call, by the replica `owner`: its epoch."""
 
 
 class Dataflow:
@@ -64,6 +65,7 @@ class Dataflow:
         left: Listener,
         bodies: Bodies,
         ahead: Ahead,
+        owners: Owners,
     ) -> None:
         """`reestimate` says what a call costs once its body is filled in; no value is longer than `value_bytes`.
 
@@ -71,6 +73,7 @@ class Dataflow:
         """
         self._left = left
         self._bodies = bodies
+        self._owners = owners
         self.input_s = 600.0
         """How long a call waits for its inputs, at most."""
         self._variables = variables
@@ -97,19 +100,21 @@ class Dataflow:
     async def declare(self, call: Call, plan: Plan) -> None:
         """Say what the call will produce. Raises: Conflict, BadRequest, StoreUnavailable."""
         hint, session = call.hint, session_of(call)
-        answer = await self._variables.declare(
-            call.tenant,
-            session,
-            Declaration(
-                call_id=call.call_id,
-                step=hint.step,
-                inputs=hint.inputs,
-                after=hint.after,
-                outputs=plan.names,
-                lists=plan.lists,
-                at=call.arrived_at,
-            ),
+        said = Declaration(
+            call_id=call.call_id,
+            step=hint.step,
+            inputs=hint.inputs,
+            after=hint.after,
+            outputs=plan.names,
+            lists=plan.lists,
+            owner=self._owners.replica,
+            at=call.arrived_at,
         )
+        answer = await self._variables.declare(call.tenant, session, said)
+        if isinstance(answer, Taken):
+            declare = partial(self._variables.declare, call.tenant, session)
+            is_retry = call.keyed or hint.retry_count > 0
+            answer = await self._owners.instead(said, answer, declare, patient=is_retry)
         if isinstance(answer, Taken):
             raise taken_error(answer)
         if isinstance(answer, Refused):
@@ -123,7 +128,8 @@ class Dataflow:
 
     async def take_over(self, call: Call, plan: Plan) -> None:
         """Go on with a call that was declared elsewhere: its epoch rises. Raises: StoreUnavailable."""
-        epoch = await self._variables.take_over(call.tenant, session_of(call), call.call_id)
+        owner = self._owners.replica
+        epoch = await self._variables.take_over(call.tenant, session_of(call), call.call_id, owner)
         plan.epoch = epoch or 0
         plan.undone = bool(plan.names)
 
@@ -192,14 +198,18 @@ class Dataflow:
     async def commit(self, call: Call, reply: ProducedReply | None) -> None:
         """Cut the values from a reply and commit them. A reply that has none fails the outputs, and is noted.
 
-        Raises: StoreUnavailable.
+        Raises: StoreUnavailable; its Superseded, or Conflict, where the outputs are no longer this call's.
         """
         plan = call.plan
         tee = self._items.get(call.call_id)
         items = None if tee is None else tee.commits
         if items is not None:
             await items.settle()
-        if plan is None or not plan.undone:
+        if plan is None:
+            return
+        if plan.fenced is not None:
+            raise await self._outputs.superseded(call, plan, plan.fenced)
+        if not plan.undone:
             return
         if reply is None:
             await self._outputs.fail(call, plan, "its reply cannot be read")
@@ -211,6 +221,8 @@ class Dataflow:
             await self._outputs.fail(call, plan, f"its transform gave no value: {error.reason}")
             return
         if not await self._outputs.commit(call, plan, values, items.names if items is not None else ()):
+            if plan.fenced is not None:
+                raise await self._outputs.superseded(call, plan, plan.fenced)
             return
         plan.undone = False
         plan.committed = values if plan.owner is not None else None
@@ -221,6 +233,8 @@ class Dataflow:
         """Commit what a map gave, once all of its items are. Raises: StoreUnavailable."""
         if plan.undone:
             plan.undone = not await self._outputs.write(call, plan, lists) and plan.undone
+        if plan.fenced is not None:
+            raise await self._outputs.superseded(call, plan, plan.fenced)
 
     def fill_item(self, call: Call, plan: Plan) -> None:
         """Estimate what the call of one item of a map is. Raises: TooLarge."""

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.call import Call
+from gateway.dataflow.errors import taken_error
 from gateway.dataflow.item_commits import ITEMS_AT_ONCE, ItemCommits
 from gateway.dataflow.parking import Parking
-from gateway.errors import StoreUnavailable
-from gateway.store.variable import Cause, Committed, Failed, Fenced, Link, Refused, StoredValue, list_of
+from gateway.errors import LoomgateError, StoreUnavailable, Superseded, session_cancelled
+from gateway.store.variable import (
+    CANCELLED,
+    Cause,
+    Committed,
+    Failed,
+    Fenced,
+    Link,
+    Refused,
+    State,
+    StoredValue,
+    Taken,
+    Variable,
+    list_of,
+)
 from gateway.variables.plan import Plan
 from gateway.variables.transforms import produce
 from gateway.variables.values import ProducedReply, Value
 
 CLOSE_S = 2.0
-FAIL_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 10.0, 10.0)
-"""Pauses between tries to tell the store that a call gave no value: until then its consumers wait."""
+FAIL_AGAIN_S = (0.2, 0.5, *(1.0,) * 60)
+"""Pauses between tries to tell the store that a call gave no value: until then its consumers wait, and a retry is
+told that the name is taken. With the store down a try costs nothing."""
+RETRY_AFTER_S = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +48,9 @@ class OutputWriter(Protocol):
 
     async def fail(self, tenant: str, session: str, call_id: str, epoch: int, cause: Cause) -> Failed | Fenced:
         """Fail every output of the call that has no value."""
+
+    async def read(self, tenant: str, session: str, names: Sequence[str]) -> Mapping[str, Variable]:
+        """Where variables stand."""
 
 
 class Outputs:
@@ -66,8 +85,28 @@ class Outputs:
             self._parking.changed(call.tenant, session_of(call))
             return True
         call.note("output-not-committed")
+        if isinstance(answer, Fenced):
+            plan.fenced = answer.name
         await self.fail(call, plan, _not_committed(answer))
         return False
+
+    async def superseded(self, call: Call, plan: Plan, name: str) -> LoomgateError:
+        """Why the store did not take a value of this call, for its client. Raises: StoreUnavailable."""
+        session = session_of(call)
+        variable = (await self._variables.read(call.tenant, session, (name,)))[name]
+        links = () if variable.cause is None else variable.cause.links
+        if links and links[-1].reason == CANCELLED:
+            return session_cancelled()
+        if variable.state in (State.DECLARED, State.VALUE) and variable.call_id != (plan.owner or call.call_id):
+            step, at = variable.step, variable.at
+            return taken_error(Taken(name, variable.call_id, at, variable.state, step, variable.owner))
+        said = f": {links[-1].reason}" if links else ""
+        return Superseded(
+            f"{name} was given up while this call ran, or another attempt at it began{said}. Its reply is void: "
+            "send it again.",
+            param=name,
+            retry_after_s=RETRY_AFTER_S,
+        )
 
     async def give_up(
         self, call: Call, plan: Plan, reason: str, cause: Cause | None, items: ItemCommits | None

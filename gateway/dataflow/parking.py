@@ -29,6 +29,8 @@ LOOK_AGAIN_S = 1.0
 LOOKS_PER_S = 500
 """Of all sessions that nothing is told of: with more of them each is looked at less often."""
 MARK_EVERY_S = 2.0
+BURY_EVERY_S = 2.0
+"""Whether the producers of a session live is asked for the first time when a call has waited so long for them."""
 READ_AT_ONCE = 500
 RESERVE = 3
 """Calls that others wait for, and deferred ones, may park until there are so many times the limit."""
@@ -61,6 +63,11 @@ Awaiting = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
 
 Raises: StoreUnavailable.
 """
+Bury = Callable[[str, str, Mapping[str, str]], Awaitable[bool]]
+"""Fails what calls (id to replica) of a session were to produce, where their replica is dead; whether it did.
+
+Raises: StoreUnavailable.
+"""
 FinishedSteps = Callable[[str, str, tuple[str, ...]], Awaitable[dict[str, bool]]]
 """(tenant, session, names) to which of these steps have ended. Raises: StoreUnavailable."""
 
@@ -69,10 +76,16 @@ class Parking:
     """All waiting calls of this replica. Bounded per tenant; `parked` counts them."""
 
     def __init__(
-        self, variables: VariableStore, wakeups: WakeUps, finished: FinishedSteps, awaiting: Awaiting
+        self,
+        variables: VariableStore,
+        wakeups: WakeUps,
+        finished: FinishedSteps,
+        awaiting: Awaiting,
+        bury: Bury,
     ) -> None:
         self.limit_per_tenant = 10_000
         self._awaiting = awaiting
+        self._bury = bury
         self._variables = variables
         self._wakeups = wakeups
         self._finished = finished
@@ -149,6 +162,7 @@ class Parking:
         watch = self._watches.get((tenant, session))
         if watch is None:
             watch = self._watches[tenant, session] = Watch()
+            watch.asked_s = asyncio.get_running_loop().time()
             watch.task = asyncio.create_task(self._run(tenant, session, watch), name=f"variables of {session}")
         return watch
 
@@ -179,13 +193,13 @@ class Parking:
                 self._wakeups.unsubscribe(tenant, session)
 
     async def _look(self, tenant: str, session: str, watch: Watch, names: Sequence[str]) -> None:
-        declared: set[str] = set()
+        declared: dict[str, Variable] = {}
         for start in range(0, len(names), READ_AT_ONCE):
             part = names[start : start + READ_AT_ONCE]
             for name, variable in (await self._read(tenant, session, part)).items():
                 await self._apply(watch, name, variable)
                 if variable.state is State.DECLARED:
-                    declared.add(name)
+                    declared[name] = variable
         steps = tuple(
             name for name in names if name in watch.waiters and watch.steps[name] > 0 and name not in declared
         )
@@ -194,6 +208,11 @@ class Parking:
                 if ended:
                     await watch.settle(name, None)
         await self._mark(tenant, session, watch, names)
+        now_s = asyncio.get_running_loop().time()
+        if declared and now_s - watch.asked_s >= BURY_EVERY_S:
+            watch.asked_s = now_s
+            if await self._bury(tenant, session, {v.call_id: v.owner for v in declared.values()}):
+                self.changed(tenant, session)
 
     async def _mark(self, tenant: str, session: str, watch: Watch, names: Sequence[str]) -> None:
         """Tell other replicas what is awaited here: at once what is new, all of it every other second."""

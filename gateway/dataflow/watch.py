@@ -56,13 +56,26 @@ class Waiter:
 class Watch:
     """One session: who waits for which name."""
 
-    __slots__ = ("changed", "fresh", "looked_s", "marked", "marked_s", "steps", "task", "told", "waiters")
+    __slots__ = (
+        "asked_s",
+        "changed",
+        "fresh",
+        "looked_s",
+        "marked",
+        "marked_s",
+        "steps",
+        "task",
+        "told",
+        "waiters",
+    )
 
     def __init__(self) -> None:
         self.marked: set[str] = set()
         self.marked_s = 0.0
         """What other replicas were told to be awaited here, and when."""
         self.waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self.asked_s = 0.0
+        """When it was last asked whether the producers live."""
         self.steps: Counter[str] = Counter()
         """Names that may be a step's as well as a variable's, and how many wait for each."""
         self.changed = asyncio.Event()

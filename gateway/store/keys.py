@@ -23,6 +23,7 @@
 | `lg:1:{:fleet}:deferred` | zset | deferred call by the end of its lease, Redis' clock in ms | session |
 | `lg:1:{:fleet}:holders` | hash | deferred call -> replica | session |
 | `lg:1:{tenant}:sessions` | zset | session by last touch | session |
+| `lg:1:{:fleet}:alive:replica` | string | `schema\\|since_ms\\|last_ms`: its beats, by Redis' clock | 6 s |
 | `lg:1:{:fleet}:lease:worker` | hash | replica -> `schema expires_ms demand share` | lease |
 
 The part in braces is the hash tag, so that everything of a session lies in one slot and one script may touch it.
@@ -139,6 +140,11 @@ def index_key(tenant: str) -> str:
 def lease_key(worker: str) -> str:
     """The key of the shares of one worker; all workers' keys lie in one slot."""
     return f"{PREFIX}{{:fleet}}:lease:{_encoded(worker)}"
+
+
+def alive_key(replica: str) -> str:
+    """Whether a replica lives."""
+    return f"{PREFIX}{{:fleet}}:alive:{_encoded(replica)}"
 
 
 def _session_tag(tenant: str, session: str) -> str:

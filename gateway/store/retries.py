@@ -14,8 +14,9 @@ import msgspec
 from gateway.store.keys import SCHEMA, retry_key, variable_keys
 from gateway.store.scripts import Arg, Runner, load
 
-LEASE_MS = 6_000
-"""A replica that dies frees its keys within this time."""
+LEASE_MS = 5_000
+"""A replica that dies frees its keys within this time: before who waits for what it was to produce is told, so that
+a retry may go on in its place."""
 REPLY_TTL_S = 600
 
 _CLAIM = load("claim_retry")

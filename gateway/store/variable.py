@@ -84,6 +84,10 @@ class Declaration(Frozen):
     """When the call arrived, in Unix seconds; 0 means now."""
     lists: tuple[str, ...] = ()
     """Those of its outputs whose items others may wait for."""
+    owner: str = ""
+    """The replica that runs it; empty for one that nobody asks whether it lives."""
+    heir_of: tuple[str, ...] = ()
+    """Dead replicas: what calls left declared there that are not deferred, it produces in their place."""
 
 
 class Declared(Frozen):
@@ -104,6 +108,8 @@ class Taken:
     """When it was declared (`state` declared) or got its value, in Unix seconds."""
     state: State
     step: str | None = None
+    owner: str = ""
+    """While it is declared: the replica that runs its producer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,8 @@ class Variable:
     step: str | None = None
     at: float = 0.0
     """When it came to stand so, in Unix seconds."""
+    owner: str = ""
+    """While it is declared: the replica that runs its producer."""
     epoch: int = 0
     """The one that committed its value."""
     bytes: int = 0

@@ -43,6 +43,8 @@ def _from_row(name: str, row: bytes, text: bytes | None) -> Variable:
     variable = Variable(name, STATES[state], call_id, step or None, float(at))
     if variable.state is State.FAILED:
         return replace(variable, cause=_cause(rest[0]))
+    if variable.state is State.DECLARED:
+        return replace(variable, owner="".join(rest))
     if variable.state is not State.VALUE:
         return variable
     epoch, kind, truncated, size = rest

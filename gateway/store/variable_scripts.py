@@ -46,6 +46,7 @@ DECLARE = load("declare_call", "variables")
 TAKE_OVER = load("take_over_call", "variables")
 COMMIT = load("commit_values", "variables")
 FAIL = load("fail_call", "variables")
+BURY = load("bury_call", "variables")
 REFUSE = load("refuse_call", "variables")
 PUT = load("put_value", "variables")
 READ = load("read_variables", "variables")
@@ -59,12 +60,12 @@ class Session(Frozen):
     keys: VariableKeys
     ttl_s: int
 
-    def run(self, script: Script, *args: Arg) -> Future[Reply]:
-        """Run one script. Raises: StoreUnavailable."""
+    def run(self, script: Script, *args: Arg, also: tuple[str, ...] = ()) -> Future[Reply]:
+        """Run one script, with these keys of the session beside the variables'. Raises: StoreUnavailable."""
         keys = self.keys
         return self.store.run(
             script,
-            (keys.variables, keys.values, keys.calls, keys.readers, keys.depths),
+            (keys.variables, keys.values, keys.calls, keys.readers, keys.depths, *also),
             (SCHEMA, self.ttl_s, keys.channel, *args),
         )
 
@@ -78,17 +79,22 @@ async def declare(
     reads: Iterable[str],
     outputs: Iterable[str],
     lists: Iterable[str],
+    owner: str,
+    heir_of: Iterable[str],
+    deferred: str,
     limits: Limits,
 ) -> list[str]:
-    """Declare a call."""
+    """Declare a call; `deferred` is the key of the session's deferred calls."""
     bounds = (limits.variables, limits.calls, limits.readers, limits.depth, limits.visits)
     names = (_SEPARATOR.join(part) for part in (reads, outputs, lists))
-    return _texts(await session.run(DECLARE, call_id, step, at, *bounds, *names))
+    dead = _SEPARATOR.join(heir_of)
+    also = (deferred,) if dead else ()
+    return _texts(await session.run(DECLARE, call_id, step, at, *bounds, *names, owner, dead, also=also))
 
 
-async def take_over(session: Session, call_id: str) -> int | None:
+async def take_over(session: Session, call_id: str, owner: str) -> int | None:
     """Raise a call's epoch; None if nobody declared it."""
-    reply = await session.run(TAKE_OVER, call_id)
+    reply = await session.run(TAKE_OVER, call_id, owner)
     return None if reply is None else int(cast(bytes, reply))
 
 
@@ -107,6 +113,11 @@ async def fail(session: Session, call_id: str, epoch: int, cause: str) -> tuple[
     kind, *rest = cast("list[bytes | int]", await session.run(FAIL, call_id, epoch, cause))
     consumers = rest.pop(0) if kind == b"failed" else 0
     return cast(bytes, kind).decode(), cast(int, consumers), _texts(cast(Reply, rest))
+
+
+async def bury(session: Session, call_id: str, owner: str, reason: str, *, deferred: str) -> list[str]:
+    """Fail what a dead replica's call has not committed; `deferred` is the key of the session's deferred calls."""
+    return _texts(await session.run(BURY, call_id, owner, reason, also=(deferred,)))
 
 
 async def refuse(

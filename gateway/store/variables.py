@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from gateway.errors import BadRequest, TooLarge
 from gateway.store import variable_scripts as scripts
-from gateway.store.keys import Bounds, variable_keys
+from gateway.store.keys import Bounds, deferred_keys, variable_keys
 from gateway.store.scripts import Runner
 from gateway.store.variable import (
     CANCELLED,
@@ -80,18 +80,21 @@ class Variables:
             reads=reads,
             outputs=outputs,
             lists=declaration.lists,
+            owner=declaration.owner,
+            heir_of=declaration.heir_of,
+            deferred=deferred_keys(tenant, session)[0],
             limits=self.limits,
         )
         if reply[0] == "declared":
             return Declared(int(reply[1]), reply[2] == "1")
         return _obstacle(reply)
 
-    async def take_over(self, tenant: str, session: str, call_id: str) -> int | None:
+    async def take_over(self, tenant: str, session: str, call_id: str, owner: str = "") -> int | None:
         """Begin a new attempt at a call: its epoch, after which no older one commits or fails anything.
 
-        None if nobody declared the call.
+        `owner` is the replica that runs it. None if nobody declared the call.
         """
-        return await scripts.take_over(self._session(tenant, session), call_id)
+        return await scripts.take_over(self._session(tenant, session), call_id, owner)
 
     async def commit(
         self, tenant: str, session: str, call_id: str, epoch: int, values: Mapping[str, StoredValue]
@@ -117,6 +120,14 @@ class Variables:
         text = stored_cause(cause, self.limits.cause_bytes)
         how, consumers, rest = await scripts.fail(self._session(tenant, session), call_id, epoch, text)
         return Failed(tuple(rest), consumers) if how == "failed" else _fenced(rest)
+
+    async def bury(self, tenant: str, session: str, call_id: str, owner: str, reason: str) -> list[str]:
+        """Fail what a call of a dead replica has not committed, and end its epoch: the names that failed now.
+
+        None where another replica runs the call by now, or it is deferred: then its lease is what counts.
+        """
+        deferred, _ = deferred_keys(tenant, session)
+        return await scripts.bury(self._session(tenant, session), call_id, owner, reason, deferred=deferred)
 
     async def refuse(self, tenant: str, session: str, refused: Declaration, cause: Cause) -> list[str]:
         """Fail what a call refused before its declaration was to produce, where nobody declared it: those names."""
@@ -190,8 +201,8 @@ class Variables:
 def _obstacle(reply: list[str]) -> Taken | Refused:
     if reply[0] == "refused":
         return Refused(Refusal(reply[1]), tuple(reply[2:]))
-    _, name, call_id, at, state, step = reply
-    return Taken(name, call_id, float(at), STATES[state], step or None)
+    _, name, call_id, at, state, step, owner = reply
+    return Taken(name, call_id, float(at), STATES[state], step or None, owner)
 
 
 def _fenced(reply: list[str]) -> Fenced:

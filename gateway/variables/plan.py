@@ -42,6 +42,8 @@ class Plan(Unique):
     """Whether a call declared before it, on any replica, reads what it produces."""
     undone: bool = False
     """Declared, and neither committed nor failed yet."""
+    fenced: str | None = None
+    """One of its outputs that the store did not take from it, since this attempt is no longer the one in force."""
     gathers: bool = False
     """The engine is to stream though its client does not ask for it: items of a list are wanted as they come."""
     begun: bool = False

@@ -1,13 +1,19 @@
 -- Declares a call with what it reads and produces: everything or nothing. Declaring it again changes nothing, but
 -- for outputs that failed meanwhile: they are declared anew under a higher epoch.
 -- ARGV ..., call, step, at, variable_limit, call_limit, reader_limit, depth_limit, visit_limit,
---      what it reads, what it produces, which of these are lists (by tab)
--- Returns 'declared', epoch, 1 if a call declared before reads what it produces; or 'taken', name, call, at, state, step; or 'refused', kind, names on the path.
+--      what it reads, what it produces, which of these are lists (by tab), the replica that runs it,
+--      dead replicas (by tab): what calls that are not deferred left declared there is this call's from now on
+-- KEYS ..., deferred, if there are dead replicas
+-- Returns 'declared', epoch, 1 if a call declared before reads what it produces; or 'taken', name, call, at, state,
+-- step, its replica; or 'refused', kind, names on the path.
 local id, step, at = ARGV[4], ARGV[5], ARGV[6]
 local variable_limit, call_limit, reader_limit = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local depth_limit, visit_limit = tonumber(ARGV[10]), tonumber(ARGV[11])
 local reads, outputs = split(ARGV[12]), split(ARGV[13])
-local is_list, is_output, is_read = {}, {}, {}
+local is_list, is_output, is_read, is_dead = {}, {}, {}, {}
+for _, replica in ipairs(split(ARGV[16])) do
+  is_dead[replica] = true
+end
 for _, name in ipairs(split(ARGV[14])) do
   is_list[name] = true
 end
@@ -36,6 +42,10 @@ local function is_read_by_others()
   return '0'
 end
 
+local function is_left_behind(row)
+  return row and row.state == DECLARED and is_dead[row.rest] and redis.call('HEXISTS', KEYS[6], row.call) == 0
+end
+
 local known = call_of(id)
 if known and (known.reads ~= ARGV[12] or known.outputs ~= ARGV[13]) then
   return refused('changed')
@@ -46,6 +56,9 @@ for _, name in ipairs(outputs) do
   local first = name .. '.0'
   local row, exists = holder_of(name)
   local of = name
+  if is_left_behind(row) then
+    row = nil
+  end
   if not row and is_list[name] then
     row, of = holder_of(first), first
   end
@@ -241,7 +254,7 @@ if #fresh == 0 then
   redis.call('HSET', vars, VERSION_FIELD, SCHEMA)
 end
 for _, name in ipairs(fresh) do
-  set_row(name, DECLARED, id, at, step, is_list[name])
+  set_row(name, DECLARED, id, at, step, is_list[name], ARGV[15])
 end
 for _, name in ipairs(reads) do
   redis.call('ZADD', readers, 0, name .. '\n' .. id)

@@ -1,6 +1,6 @@
 -- Gives a variable its value from outside, once. The same value again changes nothing.
 -- ARGV ..., name, kind, 1 if truncated, text, variable_limit
--- Returns 'put'; or 'taken', name, call ('' for outside), at, state, step; or 'refused', kind.
+-- Returns 'put'; or 'taken', name, call ('' for outside), at, state, step, its replica; or 'refused', kind.
 local name, kind, truncated, text, variable_limit = unpack(ARGV, 4, 8)
 local row, exists = holder_of(name)
 if row then

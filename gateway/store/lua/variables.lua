@@ -2,7 +2,7 @@
 -- KEYS vars, values, calls, readers, depths
 -- ARGV schema, ttl_s, channel, then its own.
 -- A variable's row, by line: state, call, at, step, 1 if a list; then of a value: epoch, kind, 1 if truncated, bytes,
--- of a failed one: the cause. A call's row, by line: epoch, at, step, what it reads, what it produces (by tab).
+-- of a failed one: the cause; of a declared one: the replica that runs its producer. A call's row, by line: epoch, at, step, what it reads, what it produces (by tab).
 -- The item `files.3` of the list `files` belongs to the list's producer until it has a row of its own.
 local vars, values, calls, readers, depths = unpack(KEYS)
 local DECLARED, VALUE, FAILED = 'd', 'v', 'f'
@@ -81,7 +81,7 @@ local function count_variables()
 end
 
 local function taken(row, name)
-  return { 'taken', name, row.call, row.at, row.state, row.step }
+  return { 'taken', name, row.call, row.at, row.state, row.step, row.state == DECLARED and row.rest or '' }
 end
 
 -- Ends every writing script: all keys live on, and whoever waits is told which names changed. Times to live are renewed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -23,6 +23,7 @@ class Shelf:
         self.variables: dict[str, Variable] = {}
         self.reads: list[tuple[tuple[str, ...], bool]] = []
         self.marks: list[tuple[str, ...]] = []
+        self.asked: list[dict[str, str]] = []
         self.down = False
         self.subscribed = 0
 
@@ -50,6 +51,14 @@ class Shelf:
     async def awaiting(self, tenant: str, session: str, names: tuple[str, ...]) -> None:
         self.marks.append(names)
 
+    async def bury(self, tenant: str, session: str, calls: Mapping[str, str]) -> bool:
+        self.asked.append(dict(calls))
+        dead = [name for name, v in self.variables.items() if calls.get(v.call_id) == "dead"]
+        for name in dead:
+            cause = Cause((Link(name, "call-1", "its gateway died"),))
+            self.variables[name] = Variable(name, State.FAILED, "call-1", cause=cause)
+        return bool(dead)
+
     async def finished(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         return {name: name in self.variables for name in names}
 
@@ -61,7 +70,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def lot(shelf: Shelf) -> Parking:
-    return Parking(shelf, shelf, shelf.finished, shelf.awaiting)
+    return Parking(shelf, shelf, shelf.finished, shelf.awaiting, shelf.bury)
 
 
 async def until(holds) -> None:
