@@ -3,7 +3,7 @@
 # COMPILED=0 (never compile the hot modules) or 1 (compile them even while their sources are being edited).
 
 .DEFAULT_GOAL := help
-.PHONY: up test check bench programs demo lock clean help python dev
+.PHONY: up test check bench programs compare demo lock clean help python dev
 export PORT MODEL DEVICE WORKERS COMPILED
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -34,6 +34,10 @@ bench: dev  ## proxy overhead against other routers
 programs: dev  ## whole programs run by their client and by the gateway, near and far; FLAGS="--quick"
 	@$(PYTHON) -m engines.install compile
 	@$(BIN)/python -m loadtest.programs $(FLAGS)
+
+compare: dev  ## whole programs over this gateway and its peers, on a real vLLM; FLAGS="--minutes 20"
+	@$(PYTHON) -m engines.install compile
+	@$(BIN)/python -m loadtest.compare $(FLAGS)
 
 demo:  ## example programs against the running gateway
 	@test -x $(BIN)/python || { echo "no environment yet: run make up in another terminal first"; exit 1; }

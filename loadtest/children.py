@@ -59,14 +59,18 @@ class Child:
         """SIGTERM, without waiting."""
         self._process.terminate()
 
+    def kill(self) -> None:
+        """SIGKILL to the whole group, for one that has nothing to keep and takes its time to stop."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """SIGTERM, then SIGKILL to the whole group after a deadline; safe to call twice."""
         if self._process.poll() is None:
             self.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_DEADLINE_S)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
         self._process.wait()
 
     def _log_tail(self) -> str:
@@ -78,12 +82,12 @@ class Family:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._children: list[Child] = []
+        self.children: list[Child] = []
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
         """Start a child that writes its log into the folder."""
         child = Child(name, argv, self.folder, env or {})
-        self._children.append(child)
+        self.children.append(child)
         return child
 
     def __enter__(self) -> "Family":
@@ -93,9 +97,9 @@ class Family:
         """Stop everything, deaf to a second Ctrl-C meanwhile."""
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            for child in self._children:
+            for child in self.children:
                 child.terminate()
-            for child in self._children:
+            for child in self.children:
                 child.stop()
         finally:
             signal.signal(signal.SIGINT, heard)
@@ -118,11 +122,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(port: int, method: str, path: str, body: bytes | None = None) -> bool:
+def answers(
+    port: int, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> bool:
     """Whether 127.0.0.1:`port` answers the request with a 200 within 2 s."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -74,9 +74,14 @@ def starts(load: Load, rate_per_s: float, seed: int, count: int) -> tuple[Start,
         times_s.append(at_s)
         at_s += 0.0 if math.isinf(rate_per_s) else random.expovariate(rate_per_s)
     return tuple(
-        Start(name, copy, times_s[copy], seed * _SEEDS_APART + copy, _tenant(load, name))
+        Start(name, copy, times_s[copy], program_seed(seed, copy), _tenant(load, name))
         for copy, name in enumerate([*names, *arriving])
     )
+
+
+def program_seed(seed: int, copy: int) -> int:
+    """The seed of the program that is the `copy`-th of a load with this seed."""
+    return seed * _SEEDS_APART + copy
 
 
 def _shuffled(load: Load, random: Random, count: int) -> list[str]:

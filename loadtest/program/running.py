@@ -15,7 +15,7 @@ from engines.cpu_features import cpu_features
 from engines.install.machine import cores
 from engines.launch import Launcher, socket_folder
 from engines.launch_flags import cpu_workers, free_ports
-from engines.models import ModelUnavailable, choose, make_command
+from engines.models import ModelChoice, ModelUnavailable, choose, make_command
 from loadtest.children import Child, Family, answers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ async def everything(models: Path, progress: Callable[[str], None]) -> AsyncIter
         choice = choose(None, models)
         if not choice.ready:
             progress(f"making the model {choice.name}")
-            await asyncio.to_thread(_make, make_command(choice))
+            await asyncio.to_thread(make_model, choice)
         ports = free_ports(WORKERS)
         specs = cpu_workers(choice.served, WORKERS, cores(), ports, socket_folder(folder), features=cpu_features())
         progress(f"starting {WORKERS} vLLM workers")
@@ -76,8 +76,9 @@ def start_gateway(family: Family, worker_urls: Sequence[str], env: Mapping[str, 
     return f"http://127.0.0.1:{port}/v1"
 
 
-def _make(command: Sequence[str]) -> None:
+def make_model(choice: ModelChoice) -> None:
     """Make the model's folder. Raises: ModelUnavailable."""
+    command = make_command(choice)
     made = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_MODEL_S, check=False)
     if made.returncode != 0:
         raise ModelUnavailable(f"the model could not be made: {made.stderr[-500:]}")

@@ -1,0 +1,89 @@
+"""Plots of a comparison: a PNG per load, mean times over the rate and the spread of times at the highest one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from loadtest.comparison.figures import Row, rows
+from loadtest.comparison.record import COMPARE, Records
+from loadtest.comparison.systems import OURS
+from loadtest.comparison.tables import cells
+from loadtest.program.loads import LOADS
+
+_OURS = ("#d8552b", "#8a4fbf", "#3b7dd8", "#2b9d6a", "#b8860b")
+_PEERS = ("#333333", "#777777", "#aaaaaa", "#c9a66b")
+_INCHES = (8.0, 3.4)
+
+
+def plot(records: Records, folder: Path, source: str) -> list[Path]:
+    """Write `compare-LOAD.png` for every load compared; `source` goes below each. Raises: OSError."""
+    found = cells(records, COMPARE)
+    written = []
+    for load in dict.fromkeys(load for load, _ in found):
+        path = folder / f"compare-{load}.png"
+        with mpl.rc_context({"font.size": 8}):
+            _drawn(records, load, [rate for of, rate in found if of == load], source).savefig(path, dpi=150)
+        written.append(path)
+    return written
+
+
+def _drawn(records: Records, load: str, rates: list[float], source: str) -> Figure:
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    shown = {rate: rows(records, COMPARE, load, rate) for rate in sorted(rates)}
+    systems = sorted({row.system for found in shown.values() for row in found})
+    for name, colour in _colours(systems).items():
+        _means(left, {rate: row for rate, found in shown.items() for row in found if row.system == name}, colour)
+        _spread(right, _times(records, load, max(rates), name), colour)
+    left.set_title(f"{load}: mean program time, 95 %")
+    left.set_xlabel("arrivals, as a part of capacity")
+    left.set_ylabel("seconds")
+    left.set_ylim(bottom=0)
+    left.legend(frameon=False)
+    right.set_title(f"at {max(rates):g}: programs done within")
+    right.set_xlabel("seconds")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(source, fontsize=6)
+    return figure
+
+
+def _colours(systems: list[str]) -> dict[str, str]:
+    ours = [name for name in systems if name.startswith(OURS)]
+    peers = [name for name in systems if name not in ours]
+    picked = {name: _OURS[index % len(_OURS)] for index, name in enumerate(ours)}
+    return picked | {name: _PEERS[index % len(_PEERS)] for index, name in enumerate(peers)}
+
+
+def _means(axes: Axes, found: Mapping[float, Row], colour: str) -> None:
+    """One system's means over the rates it ran at."""
+    means = [row.mean_s for row in found.values()]
+    below = [max(0.0, mean.value - mean.low) for mean in means]
+    above = [max(0.0, mean.high - mean.value) for mean in means]
+    name = next(row.system for row in found.values())
+    ys = [mean.value for mean in means]
+    axes.errorbar(list(found), ys, yerr=[below, above], marker="o", ms=4, capsize=3, color=colour, label=name)
+
+
+def _spread(axes: Axes, took_s: Sequence[float], colour: str) -> None:
+    """The part of the programs that is done within a time."""
+    parts = [(index + 1) / len(took_s) for index in range(len(took_s))]
+    axes.step(took_s, parts, where="post", color=colour)
+
+
+def _times(records: Records, load: str, rate: float, name: str) -> list[float]:
+    """Rising."""
+    return sorted(
+        run.took_s
+        for batch in records.batches
+        if (batch.turn.role, batch.turn.load, batch.turn.rate, batch.turn.system) == (COMPARE, load, rate, name)
+        for run in batch.runs
+        if not run.error and LOADS[load].judges(run.program)
+    )

@@ -1,0 +1,133 @@
+"""The comparison's records: a JSON line per batch with all its runs, which a later run resumes from. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+from loadtest.program.bounds import Rates
+from loadtest.program.modes import Mode
+from loadtest.program.outcome import Outcome, Work
+
+SELECT, COMPARE = "select", "compare"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One batch of programs through one system."""
+
+    role: str
+    """`select`: to choose the best peer. `compare`: on other seeds, to be compared."""
+    load: str
+    rate: float
+    """Arrivals, as a part of the measured capacity; contexts, as a multiple of the KV capacity."""
+    seed: int
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the workers' own counters say, summed; of a batch, their growth."""
+
+    queried_tokens: int = 0
+    hit_tokens: int = 0
+    preemptions: int = 0
+
+    def since(self, before: Counters) -> Counters:
+        """How much they grew."""
+        return Counters(
+            self.queried_tokens - before.queried_tokens,
+            self.hit_tokens - before.hit_tokens,
+            self.preemptions - before.preemptions,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a turn came to."""
+
+    turn: Turn
+    makespan_s: float
+    counters: Counters
+    runs: tuple[Outcome, ...]
+    when_s: float = 0.0
+    """Since the benchmark began."""
+
+
+@dataclass(slots=True)
+class Records:
+    """All that was measured."""
+
+    rates: Rates | None = None
+    kv_tokens: int = 0
+    """Of all workers together."""
+    workers: int = 0
+    capacity_per_s: dict[str, float] = field(default_factory=dict)
+    """Programs a second, by load."""
+    best: dict[str, list[str]] = field(default_factory=dict)
+    """The chosen peers, by load."""
+    batches: list[Measured] = field(default_factory=list)
+
+    def done(self) -> set[Turn]:
+        """The turns that need not be taken again."""
+        return {batch.turn for batch in self.batches}
+
+    def lines(self) -> list[str]:
+        """All of it, a line each."""
+        lines = []
+        if self.rates is not None:
+            lines.append(_line("workers", rates=asdict(self.rates), kv_tokens=self.kv_tokens, workers=self.workers))
+        lines += [_line("capacity", load=load, per_s=per_s) for load, per_s in self.capacity_per_s.items()]
+        lines += [_line("best", load=load, systems=names) for load, names in self.best.items()]
+        return lines + [batch_line(batch) for batch in self.batches]
+
+
+def batch_line(batch: Measured) -> str:
+    """A batch as one line, so that a torn file never holds half of one."""
+    return _line("batch", **asdict(batch))
+
+
+def capacity_line(load: str, per_s: float) -> str:
+    """The measured capacity of a load."""
+    return _line("capacity", load=load, per_s=per_s)
+
+
+def best_line(load: str, systems: list[str]) -> str:
+    """The chosen peers of a load."""
+    return _line("best", load=load, systems=systems)
+
+
+def read(lines: Iterable[str]) -> Records:
+    """What a file of records holds; a torn last line and other kinds are passed over."""
+    records = Records()
+    for line in lines:
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        kind = fields.pop("kind")
+        if kind == "workers":
+            records.rates = Rates(**fields["rates"])
+            records.kv_tokens, records.workers = fields["kv_tokens"], fields["workers"]
+        elif kind == "capacity":
+            records.capacity_per_s[fields["load"]] = fields["per_s"]
+        elif kind == "best":
+            records.best[fields["load"]] = fields["systems"]
+        elif kind == "batch":
+            records.batches.append(_measured(fields))
+    return records
+
+
+def _measured(fields: dict[str, object]) -> Measured:
+    turn, counters, runs = fields["turn"], fields["counters"], fields["runs"]
+    assert isinstance(turn, dict)
+    assert isinstance(counters, dict)
+    assert isinstance(runs, list)
+    outcomes = tuple(Outcome(**{**run, "mode": Mode(run["mode"]), "work": Work(**run["work"])}) for run in runs)
+    times = {name: float(str(fields[name])) for name in ("makespan_s", "when_s")}
+    return Measured(turn=Turn(**turn), counters=Counters(**counters), runs=outcomes, **times)
+
+
+def _line(kind: str, **fields: object) -> str:
+    return json.dumps({"kind": kind, **fields}, separators=(",", ":"))
