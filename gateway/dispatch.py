@@ -18,8 +18,8 @@ from engines.base import (
     BadReply,
     Capabilities,
     Disconnected,
+    Engine,
     EngineError,
-    EngineTimeout,
     RawHeaders,
     ReplyTooLarge,
     Unreachable,
@@ -27,7 +27,8 @@ from engines.base import (
 from gateway.call import Call, Listener
 from gateway.dataflow.flow import Dataflow
 from gateway.dataflow.maps import Maps
-from gateway.errors import EngineFault, LoomgateError, NoWorker, WorkerFailed, WorkerTimeout, session_cancelled
+from gateway.errors import LoomgateError, NoWorker
+from gateway.failed_attempts import broke_off, evicted, fault, swallows
 from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.http.bodies import Bodies
@@ -136,14 +137,14 @@ class Dispatcher:
                 except EngineError as error:
                     dispatch = await self._place_again(call, dispatch, error)
                 except asyncio.CancelledError as cancelled:
-                    dispatch = await self._place_again(call, dispatch, _evicted(call, dispatch, cancelled))
+                    dispatch = await self._place_again(call, dispatch, evicted(call, dispatch, cancelled))
             await self._relay(call, dispatch, reply, send)
         except LoomgateError as error:
             call.fault = error
             call.end(Outcome.REFUSED, error.status, self._loop.clock())
             raise
         except asyncio.CancelledError:
-            if not self._swallows(call):
+            if not swallows(call, self._loop.clock(), self.limits.total_s):
                 raise
         finally:
             call.task = None
@@ -165,22 +166,29 @@ class Dispatcher:
         worker = self._fleet.get(dispatch.worker)
         if worker is None:
             raise Unreachable(f"worker {dispatch.worker} was removed")
-        limits = self.limits
-        request = call.request if call.plan is None else call.plan.rendered(call.request)
-        ours = self._ours(call, dispatch, worker.info.capabilities) if request.route.generates else {}
-        headers = worker_headers(client, call.call_id, limits.headers)
-        plan = call.plan
-        if plan is not None and plan.gathers and plan.undone:
-            request = plan.going_on or request
-            body = upstream_body(request, {**ours, "stream": True}, request.route.shape in _TEXT_SHAPES)
-            opening = open_reply(worker.engine, request.route.target, headers, body, limits)
+        headers = worker_headers(client, call.call_id, self.limits.headers)
+        takes = worker.info.capabilities
+        ours = self._ours(call, dispatch, takes) if call.request.route.generates else {}
+        if call.plan is not None:
+            return self._open_planned(call, call.plan, worker.engine, headers, ours)
+        request = call.request
+        body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
+        return open_reply(worker.engine, request.route.target, headers, body, self.limits)
+
+    def _open_planned(
+        self, call: Call, plan: Plan, engine: Engine, headers: RawHeaders, ours: dict[str, Any]
+    ) -> Coroutine[Any, Any, OpenReply]:
+        """The same for a call with data hints: its inputs are put in, and a reply that gives items is streamed."""
+        request, limits = plan.rendered(call.request), self.limits
+        target, shape = request.route.target, request.route.shape
+        if plan.gathers and plan.undone:
+            body = upstream_body(plan.going_on or request, {**ours, "stream": True}, shape in _TEXT_SHAPES)
+            opening = open_reply(engine, target, headers, body, limits)
             opening = gathered(opening, self._dataflow.items_tee(call, plan), limits.reply_bytes)
         else:
             body = upstream_body(request, ours, request.stream and _takes_usage_out(call))
-            opening = open_reply(worker.engine, request.route.target, headers, body, limits)
-        if plan is None or plan.values is None:
-            return opening
-        return self._counted(opening, len(body))
+            opening = open_reply(engine, target, headers, body, limits)
+        return opening if plan.values is None else self._counted(opening, len(body))
 
     async def _counted(self, opening: Coroutine[Any, Any, OpenReply], length_bytes: int) -> OpenReply:
         """An attempt whose body was rendered here: it counts until the reply has begun, when it is gone."""
@@ -201,14 +209,14 @@ class Dispatcher:
         if plan is not None and plan.begun:
             if is_last or not (plan.gathers and self._dataflow.goes_on(call, plan)):
                 self._loop.feed(Failed(call.call_id, retry=False))
-                raise _broke_off(dispatch.worker, plan, error) from None
+                raise broke_off(dispatch.worker, plan, error) from None
         elif is_last:
             self._loop.feed(Failed(call.call_id, retry=False))
-            raise _fault(dispatch.worker, error) from None
+            raise fault(dispatch.worker, error) from None
         try:
             return await self._loop.place_again(call.ready)
         except NoWorker:
-            raise _fault(dispatch.worker, error) from None
+            raise fault(dispatch.worker, error) from None
 
     async def _relay(self, call: Call, dispatch: Dispatch, reply: OpenReply, send: Send) -> None:
         status, plan = reply.response.status, call.plan
@@ -232,7 +240,7 @@ class Dispatcher:
             raise
         except EngineError as error:
             self._fleet.failed(dispatch.worker, error)
-            call.fault = _fault(dispatch.worker, error)
+            call.fault = fault(dispatch.worker, error)
             call.end(Outcome.FAILED, status, self._loop.clock())
             return
         if status < 500:
@@ -246,30 +254,6 @@ class Dispatcher:
             await relay_stream(
                 call, reply, LastEvent(backlog.send).send, self.learns, takes_out, tee=tee, commit=commit
             )
-
-    def _swallows(self, call: Call) -> bool:
-        """Whether a cancellation was the call's own (its client left, its time is up) and ends here.
-
-        Raises: WorkerTimeout when the total deadline has passed, Conflict when its session was cancelled.
-        """
-        now_s = self._loop.clock()
-        if call.client_gone:
-            call.end(Outcome.CANCELLED, 499, now_s)
-        elif call.cancelled:
-            call.end(Outcome.CANCELLED, 409, now_s)
-        elif call.expired:
-            call.end(Outcome.FAILED, 504, now_s)
-        else:
-            call.end(Outcome.CANCELLED, 503, now_s)
-            return False
-        _uncancel()
-        if call.client_gone:
-            return True
-        if call.cancelled:
-            raise session_cancelled()
-        if call.expired:
-            raise WorkerTimeout(f"No complete reply within {self.limits.total_s:g} s.", code="total_timeout")
-        return True
 
     def _settle(self, call: Call) -> None:
         if call.outcome is _DONE or call.outcome is Outcome.ENGINE_ERROR:
@@ -295,37 +279,3 @@ def _takes_usage_out(call: Call) -> bool:
     """Whether usage is asked for on the gateway's own account, so that its event is taken out again."""
     request = call.request
     return request.stream and request.route.shape in _TEXT_SHAPES and not request.wants_usage
-
-
-def _fault(worker: str, error: EngineError) -> EngineFault:
-    if isinstance(error, EngineTimeout):
-        return WorkerTimeout(f"Worker {worker} did not answer in time: {error}")
-    if isinstance(error, ReplyTooLarge):
-        message = f"{error} ([limits] reply_bytes): ask for a stream, which has no such limit, or for less."
-        return WorkerFailed(message, code="reply_too_large", should_retry=False)
-    return WorkerFailed(f"Worker {worker} failed and no other could take over: {error}")
-
-
-def _broke_off(worker: str, plan: Plan, error: EngineError) -> EngineFault:
-    """Others may have read items of its lists by now: another attempt would say something else."""
-    lists = ", ".join(producer.name for producer in plan.each)
-    message = (
-        f"Worker {worker} failed after items of {lists} had been committed: {error}. "
-        "They stay; attempts are never mixed. Send the call again with other names, or in a new session."
-    )
-    return WorkerFailed(message, code="broke_off", should_retry=False)
-
-
-def _evicted(call: Call, dispatch: Dispatch, cancelled: asyncio.CancelledError) -> EngineError:
-    """What a cancelled attempt is to be taken for. Raises: `cancelled` itself if its worker is not why."""
-    if not call.evicted or call.client_gone or call.expired:
-        raise cancelled
-    call.evicted = False
-    _uncancel()
-    return Disconnected(f"worker {dispatch.worker} left the rotation")
-
-
-def _uncancel() -> None:
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()

@@ -17,6 +17,7 @@ COMPILED: Final = (
     "gateway/call.py",
     "gateway/dataflow/programs.py",
     "gateway/dispatch.py",
+    "gateway/failed_attempts.py",
     "gateway/intake.py",
     "gateway/loop.py",
     "gateway/metrics.py",
