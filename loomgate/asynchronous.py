@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Self
 
-from hints.model import Mode, Objective
 from loomgate import base
 from loomgate.clients import AsyncClient
-from loomgate.declared import Declared, Produced, Read, Variable
+from loomgate.declared import Declared, Variable
 from loomgate.errors import InputFailed, missing_variable
 
 
@@ -59,7 +58,7 @@ class AsyncCall(base.Handle):
                 task.cancel()
 
 
-class AsyncWorkflow(base.Flow):
+class AsyncWorkflow(base.Flow[AsyncCall]):
     """One run of a program over an async client. See `Workflow`."""
 
     def __init__(
@@ -67,49 +66,10 @@ class AsyncWorkflow(base.Flow):
     ) -> None:
         super().__init__(name, session, model, deferred, client)
         self._client = client
-        self._calls: dict[int, AsyncCall] = {}
-        """By their number among the workflow's calls."""
         self._asking: asyncio.Task[bool] | None = None
 
-    def call(
-        self,
-        step: str,
-        *,
-        messages: Iterable[Any],
-        model: str | None = None,
-        inputs: Read = (),
-        outputs: Produced = (),
-        after: Read = (),
-        objective: Objective | str | None = None,
-        deadline_ms: int | None = None,
-        expected_tokens: int | None = None,
-        parent: str | None = None,
-        mode: Mode | str | None = None,
-        final: bool = False,
-        **openai_kwargs: Any,
-    ) -> AsyncCall:
-        """`client.chat.completions.create(...)` with hints, sent when the running task next awaits something.
-
-        Raises: ValueError for a hint that cannot be said, RuntimeError once the run is over.
-        """
-        declared = self._declared(
-            step,
-            messages=messages,
-            model=model,
-            inputs=inputs,
-            outputs=outputs,
-            after=after,
-            objective=objective,
-            deadline_ms=deadline_ms,
-            expected_tokens=expected_tokens,
-            parent=parent,
-            mode=mode,
-            final=final,
-            openai_kwargs=openai_kwargs,
-        )
-        call = AsyncCall(self, declared)
-        self._calls[declared.number] = call
-        return call
+    def _handle(self, declared: Declared) -> AsyncCall:
+        return AsyncCall(self, declared)
 
     async def put(self, name: str, value: object) -> Variable:
         """Set a variable, once: text as it is, anything else as JSON. Raises: what the SDK raises."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from hints import syntax
@@ -51,7 +52,11 @@ class Handle:
         return str(self.variable)
 
 
-class Flow:
+AnyCall = TypeVar("AnyCall", bound=Handle)
+"""A call as the client's kind has it: a task or a thread."""
+
+
+class Flow(ABC, Generic[AnyCall]):
     """One run of a program: every call through it belongs to the same session."""
 
     def __init__(
@@ -63,6 +68,8 @@ class Flow:
         self._durable = deferred
         self._base_url = str(client.base_url)
         self._declarations = Declarations()
+        self._calls: dict[int, AnyCall] = {}
+        """By their number among the workflow's calls."""
         self._over = False
         self.headers()
 
@@ -74,24 +81,28 @@ class Flow:
         """A variable that comes from elsewhere, so that calls can hold its placeholder. Raises: ValueError."""
         return self._declarations.give(name)
 
-    def _declared(
+    def call(
         self,
         step: str,
         *,
         messages: Iterable[Any],
-        model: str | None,
-        inputs: Read,
-        outputs: Produced,
-        after: Read,
-        objective: Objective | str | None,
-        deadline_ms: int | None,
-        expected_tokens: int | None,
-        parent: str | None,
-        mode: Mode | str | None,
-        final: bool,
-        openai_kwargs: Mapping[str, Any],
-    ) -> Declared:
-        """Raises: ValueError, RuntimeError."""
+        model: str | None = None,
+        inputs: Read = (),
+        outputs: Produced = (),
+        after: Read = (),
+        objective: Objective | str | None = None,
+        deadline_ms: int | None = None,
+        expected_tokens: int | None = None,
+        parent: str | None = None,
+        mode: Mode | str | None = None,
+        final: bool = False,
+        **openai_kwargs: Any,
+    ) -> AnyCall:
+        """`client.chat.completions.create(...)` with hints, sent when the program next waits.
+
+        With an async client that is the running task's next `await`, with a blocking one when a result is asked
+        for or the block ends. Raises: ValueError for a hint that cannot be said, RuntimeError once the run is over.
+        """
         if self._over:
             raise RuntimeError(f"workflow {self.session} is over: its final call was made or its block was left")
         model = model or self._model
@@ -111,7 +122,12 @@ class Flow:
         )
         declared.headers(self.session, self.name)
         self._over = final
-        return declared
+        call = self._calls[declared.number] = self._handle(declared)
+        return call
+
+    @abstractmethod
+    def _handle(self, declared: Declared) -> AnyCall:
+        """The call as its caller holds it."""
 
     def _request(self, declared: Declared, *, is_durable: bool) -> dict[str, Any]:
         """The arguments of `create`, from now on settled."""

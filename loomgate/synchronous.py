@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as NotYet
 from types import TracebackType
 from typing import Any, Self
 
-from hints.model import Mode, Objective
 from loomgate import base
 from loomgate.clients import SyncClient
-from loomgate.declared import Declared, Produced, Read, Variable
+from loomgate.declared import Declared, Variable
 from loomgate.errors import InputFailed, missing_variable
 
 
@@ -58,7 +56,7 @@ class SyncCall(base.Handle):
             return self._fetched
 
 
-class SyncWorkflow(base.Flow):
+class SyncWorkflow(base.Flow[SyncCall]):
     """One run of a program over a sync client. See `Workflow`."""
 
     def __init__(
@@ -66,49 +64,10 @@ class SyncWorkflow(base.Flow):
     ) -> None:
         super().__init__(name, session, model, deferred, client)
         self._client = client
-        self._calls: dict[int, SyncCall] = {}
-        """By their number among the workflow's calls."""
         self._sending = threading.Lock()
 
-    def call(
-        self,
-        step: str,
-        *,
-        messages: Iterable[Any],
-        model: str | None = None,
-        inputs: Read = (),
-        outputs: Produced = (),
-        after: Read = (),
-        objective: Objective | str | None = None,
-        deadline_ms: int | None = None,
-        expected_tokens: int | None = None,
-        parent: str | None = None,
-        mode: Mode | str | None = None,
-        final: bool = False,
-        **openai_kwargs: Any,
-    ) -> SyncCall:
-        """`client.chat.completions.create(...)` with hints, sent when a result is asked for or the block ends.
-
-        Raises: ValueError for a hint that cannot be said, RuntimeError once the run is over.
-        """
-        declared = self._declared(
-            step,
-            messages=messages,
-            model=model,
-            inputs=inputs,
-            outputs=outputs,
-            after=after,
-            objective=objective,
-            deadline_ms=deadline_ms,
-            expected_tokens=expected_tokens,
-            parent=parent,
-            mode=mode,
-            final=final,
-            openai_kwargs=openai_kwargs,
-        )
-        call = SyncCall(self, declared)
-        self._calls[declared.number] = call
-        return call
+    def _handle(self, declared: Declared) -> SyncCall:
+        return SyncCall(self, declared)
 
     def put(self, name: str, value: object) -> Variable:
         """Set a variable, once: text as it is, anything else as JSON. Raises: what the SDK raises."""
