@@ -223,11 +223,13 @@ async def test_a_workflow_is_one_session(rig, sdk: AsyncOpenAI) -> None:
         maps = await asyncio.gather(
             *(run.call(f"map-{part}", messages=MESSAGES, model="simulated") for part in range(3))
         )
-        await run.call("reduce", messages=MESSAGES, model="simulated", objective="latency", final=True)
+        await run.call("reduce", messages=MESSAGES, model="simulated", objective="latency")
+        await run.call("polish", messages=MESSAGES, model="simulated", final=True)
         with pytest.raises(RuntimeError):
             run.call("more", messages=MESSAGES, model="simulated")
     assert all(reply.choices for reply in maps)
     session = (await rig.client.get(f"/v1/workflow/sessions/{run.session}")).json()
     assert session["name"] == "reports"
-    assert sorted(node["step"] for node in session["nodes"]) == ["map-0", "map-1", "map-2", "reduce"]
-    assert len({node["worker"] for node in session["nodes"]}) == 1
+    assert sorted(node["step"] for node in session["nodes"]) == ["map-0", "map-1", "map-2", "polish", "reduce"]
+    in_turn = [node["worker"] for node in session["nodes"] if node["step"] in ("reduce", "polish")]
+    assert in_turn[0] == in_turn[1]
