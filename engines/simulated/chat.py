@@ -111,4 +111,4 @@ def _delta(head: bytes, delta: bytes, finish: bytes = b"null") -> bytes:
 
 
 CHAT = Dialect(chat_prompt, "chatcmpl-", whole_chat, chat_events)
-TEXT = Dialect(text_prompt, "cmpl-", whole_text, text_events)
+TEXT = Dialect(text_prompt, "cmpl-", whole_text, text_events, head_events=0)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 from engines.simulated.behaviour import Behaviour, PriorityRule
+from engines.simulated.metrics import Counts
 from engines.simulated.prefix_cache import PrefixCache
 
 
@@ -46,26 +47,17 @@ class Compute:
         finally:
             self.finished[reason] += 1
 
-    def metrics(self) -> str:
-        """The text of `/metrics`, with vLLM's names and labels."""
-        b = self._behaviour
-        labels = f'engine="0",model_name="{b.model}"'
-        lines = [
-            f"vllm:num_requests_running{{{labels}}} {float(self.running)}",
-            f"vllm:num_requests_waiting{{{labels}}} {float(self.waiting)}",
-            f"vllm:kv_cache_usage_perc{{{labels}}} {self.cache.usage}",
-            f"vllm:prefix_cache_queries_total{{{labels}}} {float(self.prefix_queries_tokens)}",
-            f"vllm:prefix_cache_hits_total{{{labels}}} {float(self.prefix_hits_tokens)}",
-            f"vllm:num_preemptions_total{{{labels}}} 0.0",
-            f'vllm:cache_config_info{{block_size="{b.block_size}",enable_prefix_caching="{b.prefix_caching}",'
-            f'engine="0",num_gpu_blocks="{b.kv_blocks}"}} 1.0',
-        ]
-        lines.extend(
-            f'vllm:request_success_total{{engine="0",finished_reason="{reason}",model_name="{b.model}"}} '
-            f"{float(self.finished[reason])}"
-            for reason in ("stop", "length", "abort", "error")
+    def counts(self) -> Counts:
+        """What `/metrics` says."""
+        return Counts(
+            self.running,
+            self.waiting,
+            self.cache.usage,
+            self.prefix_queries_tokens,
+            self.prefix_hits_tokens,
+            0,
+            self.finished,
         )
-        return "\n".join(lines) + "\n"
 
     async def _acquire(self, priority: int) -> None:
         if self.running < self._behaviour.slots and not self._queue:

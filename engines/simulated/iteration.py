@@ -17,6 +17,10 @@ from engines.simulated.step import Step, Work
 from engines.simulated.waiting import ByPriority, InOrder, Waiting
 
 
+class TooLong(ValueError):
+    """A request that the cache could never hold."""
+
+
 class IterationModel:
     """One engine. Mutable; between two steps requests may come and go."""
 
@@ -52,9 +56,9 @@ class IterationModel:
         return not self.running and not len(self.waiting)
 
     def add(self, request: EngineRequest) -> None:
-        """A request waits from now on. Raises: ValueError, for one that the cache could never hold."""
+        """A request waits from now on. Raises: TooLong."""
         if request.prompt_tokens + request.output_tokens > self.limits.kv_tokens:
-            raise ValueError(f"{request.name} does not fit into {self.limits.kv_tokens} tokens of KV cache")
+            raise TooLong(f"{request.name} does not fit into {self.limits.kv_tokens} tokens of KV cache")
         self._arrivals += 1
         request.arrival = self._arrivals
         self.waiting.add(request)

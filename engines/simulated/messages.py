@@ -72,4 +72,4 @@ def _usage(reply: Reply) -> Body:
     }
 
 
-MESSAGES = Dialect(chat_prompt, "msg_", whole_message, message_events)
+MESSAGES = Dialect(chat_prompt, "msg_", whole_message, message_events, head_events=2)

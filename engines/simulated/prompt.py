@@ -49,7 +49,7 @@ def chat_prompt(body: Body) -> Prompt:
     last = ""
     for message in messages:
         text = text_of(message.get("content"))
-        pieces += _message_pieces(str(message.get("role")), text)
+        pieces += message_pieces(str(message.get("role")), text)
         if message.get("role") == "user":
             last = text
     return Prompt(tuple(pieces), last, _salt(body))
@@ -93,8 +93,8 @@ def _piece(role: str, text: str) -> tuple[str, int]:
     return f"{role}:{text}", token_count(text) + 1
 
 
-def _message_pieces(role: str, text: str) -> list[tuple[str, int]]:
-    """A message's role, which is one token, and its text."""
+def message_pieces(role: str, text: str) -> list[tuple[str, int]]:
+    """A message's role, which is one token, and its text, cut every 16 tokens."""
     first, *rest = _text_pieces(text) or [("", 0)]
     return [(f"{role}:{first[0]}", first[1] + 1), *rest]
 

@@ -69,6 +69,8 @@ class Dialect:
     """The unstreamed reply, to be sent as JSON."""
     events: Callable[[Reply, bool], Iterator[bytes]]
     """Server-sent events, one a token where there are tokens; the flag asks for usage."""
+    head_events: int = 1
+    """So many of them come before the first token's, with it."""
 
 
 def answer(behaviour: Behaviour, body: Body, prompt: Prompt) -> tuple[tuple[str, ...], bool]:
@@ -78,8 +80,11 @@ def answer(behaviour: Behaviour, body: Body, prompt: Prompt) -> tuple[tuple[str,
     if body.get("continue_final_message"):
         text = text.removeprefix(str(body["messages"][-1].get("content")))
     tokens = tuple(text[start : start + PIECE] for start in range(0, len(text), PIECE))
-    if behaviour.output_tokens is not None:
-        tokens = tuple(islice(cycle(tokens), behaviour.output_tokens))
+    length = behaviour.output_tokens
+    if length is None and body.get("ignore_eos"):
+        length = limit
+    if length is not None:
+        tokens = tuple(islice(cycle(tokens), length))
     if limit is not None and limit < len(tokens):
         return tokens[:limit], True
     return tokens, False

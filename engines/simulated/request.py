@@ -26,6 +26,7 @@ class EngineRequest:
         "preemptions",
         "priority",
         "prompt_tokens",
+        "session_id",
         "tokens",
     )
 
@@ -37,6 +38,7 @@ class EngineRequest:
         hashes: Sequence[int] = (),
         *,
         priority: int = 0,
+        session_id: str | None = None,
         is_reported_fully: bool = False,
     ) -> None:
         """Raises: ValueError, for a prompt or a reply without a token."""
@@ -47,6 +49,8 @@ class EngineRequest:
         self.output_tokens = output_tokens
         self.hashes = hashes
         self.priority = priority
+        self.session_id = session_id
+        """Comes back in KV events."""
         self.is_reported_fully = is_reported_fully
         """Whether the blocks it reuses are told like those it stores (`kv_cache_report_mode: full`)."""
         self.arrival = 0

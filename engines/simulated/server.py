@@ -62,4 +62,5 @@ async def serve(worker: SimulatedWorker, port: int = 0) -> AsyncIterator[str]:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_LIMIT_S)
+        await worker.close()
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ import orjson
 from engines.simulated.behaviour import Behaviour, Fault
 from engines.simulated.chat import CHAT, TEXT
 from engines.simulated.compute import Compute
+from engines.simulated.driver import EngineDriver
 from engines.simulated.generation import Exchange, Generator
 from engines.simulated.http import (
     CONNECTIONS,
@@ -32,8 +33,11 @@ from engines.simulated.http import (
     until_disconnect,
 )
 from engines.simulated.messages import MESSAGES
+from engines.simulated.metrics import page
 from engines.simulated.pooling import POOLING
+from engines.simulated.profile import Profile
 from engines.simulated.prompt import BadBody, Body
+from engines.simulated.publisher import KvPublisher
 from engines.simulated.reply import Dialect
 from engines.simulated.responses import RESPONSES
 
@@ -66,17 +70,39 @@ class Received:
 
 
 class SimulatedWorker:
-    """The application. `received` holds the latest requests, `compute` the counters."""
+    """The application. `received` holds the latest requests, `compute` the counters.
 
-    def __init__(self, behaviour: Behaviour | None = None) -> None:
+    With a profile it computes as the engine that this was taken of, step by step, and has that one's limits;
+    `kv_events` then publishes what its cache does.
+    """
+
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        profile: Profile | None = None,
+        kv_events: KvPublisher | None = None,
+    ) -> None:
         self.behaviour = behaviour or Behaviour()
+        if profile is not None:
+            limits = profile.limits
+            self.behaviour = replace(
+                self.behaviour,
+                slots=limits.max_num_seqs,
+                kv_blocks=limits.kv_blocks,
+                block_size=limits.block_tokens,
+                prefix_caching=limits.is_caching,
+            )
+        self.engine = (
+            None if profile is None else EngineDriver(profile, None if kv_events is None else kv_events.publish)
+        )
+        self._kv_events = kv_events
         self.received: deque[Received] = deque(maxlen=RECEIVED_LIMIT)
         self.compute = Compute(self.behaviour)
         self.healthy = True
         self.fault: Fault | None = None
         """Committed on every generating request until `fault_count` of them."""
         self.fault_count = 0
-        self._generator = Generator(self.behaviour, self.compute)
+        self._generator = Generator(self.behaviour, self.compute, self.engine)
         self._connections: Iterable[Any] = ()
 
     def set_fault(self, fault: Fault | None, times: int = 1_000_000) -> None:
@@ -87,6 +113,11 @@ class SimulatedWorker:
     def close_idle(self) -> int:
         """Close kept-alive connections that no request is on; how many those were."""
         return close_idle(list(self._connections))
+
+    async def close(self) -> None:
+        """Stop computing."""
+        if self.engine is not None:
+            await self.engine.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -112,7 +143,9 @@ class SimulatedWorker:
         if path == "/health":
             await send_bytes(send, b"", 200 if self.healthy else 503)
         elif path == "/metrics":
-            await send_bytes(send, self.compute.metrics().encode(), 200, (b"content-type", b"text/plain"))
+            await send_bytes(send, self._metrics(), 200, (b"content-type", b"text/plain"))
+        elif path == "/kv_event_sources" and self.engine is not None:
+            await send_json(send, {"0": self._kv_events.source()} if self._kv_events is not None else {})
         elif path == "/version":
             await send_json(send, {"version": self.behaviour.version})
         elif path == "/v1/models":
@@ -138,6 +171,11 @@ class SimulatedWorker:
         if self._generator.instant and exchange.fault is None:
             return await work
         return await _while_connected(work, exchange.receive)
+
+    def _metrics(self) -> bytes:
+        b = self.behaviour
+        counts = self.compute.counts() if self.engine is None else self.engine.counts()
+        return page(b.model, b.block_size, b.kv_blocks, b.prefix_caching, counts).encode()
 
     def _card(self) -> Body:
         b = self.behaviour

@@ -54,7 +54,7 @@ class VirtualWorker:
                 parent = None if told.parent is None else _bytes(told.parent)
                 blocks = tuple(map(_bytes, told.hashes))
                 block_tokens = self.engine.limits.block_tokens
-                yield events.BlocksStored(self.name, 0, told.request.name, blocks, parent, block_tokens)
+                yield events.BlocksStored(self.name, 0, told.request.session_id, blocks, parent, block_tokens)
             else:
                 yield events.BlocksRemoved(self.name, 0, (_bytes(told),))
 

@@ -122,7 +122,8 @@ class World:
             call.plan.output_tokens,
             call.prompt.blocks(limits.block_tokens) if limits.is_caching else (),
             priority=decided.priority,
-            is_reported_fully=self._settings.kv_events,
+            session_id=call.call_id,
+            is_reported_fully=self._settings.reports_reuse,
         )
         if request.prompt_tokens + request.output_tokens > limits.kv_tokens:
             self._at(self._now_s, partial(self._refuse, call))

@@ -249,7 +249,7 @@ async def test_a_client_that_goes_stops_the_computing(stream, eventually):
     async with running(decode_tokens_per_s=1, prefill_tokens_per_s=1e6) as (worker, http):
         call = asyncio.ensure_future(post(http, "/v1/chat/completions", chat(stream=stream)))
         await eventually(lambda: worker.compute.running == 1)
-        assert b'num_requests_running{engine="0",model_name="simulated"} 1.0' in worker.compute.metrics().encode()
+        assert worker.compute.counts().running == 1
         call.cancel()
         await eventually(lambda: worker.compute.running == 0)
         assert worker.compute.finished["abort"] == 1
@@ -271,5 +271,5 @@ async def test_stopping_cuts_off_what_runs():
 
 def test_every_setting_is_a_flag():
     options = vars(parser().parse_args(["--port", "1", "--model", "m", "--slots", "3", "--no-prefix-caching"]))
-    del options["host"], options["port"]
+    del options["host"], options["port"], options["profile"], options["kv_events"]
     assert Behaviour(**options) == Behaviour(model="m", slots=3, prefix_caching=False)
