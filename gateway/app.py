@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-
-import uvloop
 
 from engines.compiled import load
 from engines.vllm import VllmWorker
@@ -25,7 +22,7 @@ from gateway import logs
 from gateway.ahead.fills import Ahead
 from gateway.asgi import Front
 from gateway.auth import Keys
-from gateway.background import Background
+from gateway.background import Background, always
 from gateway.call import Call
 from gateway.configured import attempt_limits, open_any_store, scheduler_settings
 from gateway.control.admin import admin_app
@@ -80,10 +77,7 @@ from gateway.store.variables import Variables
 from gateway.store.wakeups import Wakeups
 from gateway.wire.request import BodyLimits
 
-TASK_AGAIN_S = 1.0
 SWEEP_EVERY_S = 0.5
-GC_THRESHOLDS = (50_000, 20, 100)
-"""A call allocates some hundred objects and frees them all by reference count: look for cycles seldom."""
 log = logging.getLogger(__name__)
 Reload = Callable[[Settings], Settings]
 
@@ -156,7 +150,7 @@ class Gateway:
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
         keepers = (self.owners.keep, shares.keep, self.deferred.keep, self.retries.keep, self.cancellations.keep)
         for work in (self.loop.tick, *keepers, self._sweep):
-            self._own(asyncio.create_task(_always(work), name=work.__name__))
+            self._own(asyncio.create_task(always(work), name=work.__name__))
         for worker in self.settings.workers:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
 
@@ -379,33 +373,3 @@ class Gateway:
                 await task
 
         self._stack.push_async_callback(end)
-
-
-async def _always(work: Callable[[], Awaitable[None]]) -> None:
-    """Do endless work for as long as the gateway lives: a failure is logged, and it is begun again."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            log.exception("task_failed")
-        await asyncio.sleep(TASK_AGAIN_S)
-
-
-def run(settings: Settings, *, reload: Reload | None = None, ready: Callable[[Listening], None]) -> None:
-    """Run a gateway in this process until it is told to stop, or twice: then it ends at once.
-
-    Raises: SettingsError, ServerError, ValueError.
-    """
-
-    async def main() -> None:
-        async with Gateway(settings, reload=reload) as gateway:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
-            await gateway.serve(ready)
-
-    with (
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-        contextlib.suppress(asyncio.CancelledError),
-    ):
-        runner.run(main())

@@ -1,15 +1,17 @@
-"""Small work beside the hot path: every task owned, their number bounded, their failures logged."""
+"""Work beside the hot path: small tasks, owned and bounded, and endless ones, begun again; failures are logged."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from gateway.errors import StoreUnavailable
 
 MAX_TASKS = 512
+AGAIN_S = 1.0
+"""Between an end of endless work and its next beginning."""
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,16 @@ class Background:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def always(work: Callable[[], Awaitable[None]]) -> None:
+    """Do endless work until cancelled: a failure is logged, and it is begun again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("task_failed")
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _guard(name: str, work: Coroutine[Any, Any, object]) -> None:

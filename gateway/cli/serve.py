@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+import gc
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gateway import app, logs
+import uvloop
+
+from gateway import logs
+from gateway.app import Gateway, Reload
 from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
 from gateway.config import SettingsError, config_path, load_settings, reload_settings
 from gateway.http.server import Listening
@@ -21,6 +28,8 @@ _EXAMPLES: Final = """\
   loomgate serve --worker http://gpu1:8000 --port 0        a free port; it is printed
   LOOMGATE_WORKER=http://gpu1:8000,http://gpu2:8000 loomgate serve
 SIGHUP reads the settings again; SIGTERM and Ctrl-C let running replies finish."""
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""A call allocates some hundred objects and frees them all by reference count: look for cycles seldom."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         settings = load_settings(path, os.environ, flags)
         logs.configure(settings.log.level, settings.log.format)
         raise_file_limit(settings.limits.connections)
-        app.run(settings, reload=reload, ready=ready)
+        serve(settings, reload=reload, ready=ready)
     except SettingsError as error:
         complain(str(error))
         return USAGE
@@ -74,6 +83,26 @@ def run(args: argparse.Namespace) -> int:
         complain(str(error))
         return FAILED
     return OK
+
+
+def serve(settings: Settings, *, reload: Reload, ready: Callable[[Listening], None]) -> None:
+    """Run a gateway in this process until it is told to stop, or twice: then it ends at once.
+
+    Raises: SettingsError, ServerError, ValueError.
+    """
+
+    async def main() -> None:
+        async with Gateway(settings, reload=reload) as gateway:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            await gateway.serve(ready)
+
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        contextlib.suppress(asyncio.CancelledError),
+    ):
+        runner.run(main())
 
 
 def raise_file_limit(connections: int) -> None:
