@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.control.estimates import estimates_document
 from gateway.control.routes import Document, Page
+from gateway.control.running import Running
 from gateway.fleet import Worker
 from gateway.graph.view import SessionMeta, call_view, session_view
 from gateway.settings import Settings
-
-if TYPE_CHECKING:
-    from gateway.app import Gateway
 
 
 class ControlView:
     """Implements `control.ControlPorts`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Running) -> None:
         self._gateway = gateway
 
     async def list_sessions(self, tenant: str, limit: int, cursor: str | None) -> Page:
@@ -79,7 +76,7 @@ class ControlView:
 class AdminView:
     """Implements `admin.AdminPorts`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Running) -> None:
         self._gateway = gateway
 
     def metrics(self) -> bytes:

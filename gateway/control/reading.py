@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gateway.control.running import Running
 from gateway.metrics import Reading, StoreReading, WorkerReading
 
-if TYPE_CHECKING:
-    from gateway.app import Gateway
 
-
-def read_state(gateway: Gateway) -> Reading:
+def read_state(gateway: Running) -> Reading:
     """Read every part; costs O(calls queued)."""
     snapshot = gateway.loop.scheduler.snapshot(gateway.loop.clock())
     loads = {worker.name: worker for worker in snapshot.workers}
