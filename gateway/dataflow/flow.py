@@ -261,14 +261,15 @@ class Dataflow:
     def ended(self, call: Call) -> None:
         """A call is over: if its outputs have no values by now, they never will.
 
-        Unless it is deferred and only the store was in the way: then another attempt follows.
+        Unless it is deferred and only the store was in the way: then another attempt follows. An item of a map says
+        nothing: its map, which ends with it, knows why.
         """
         plan = call.plan
         tee = self._items.pop(call.call_id, None)
         if plan is None:
             return
         self._live.ended(call)
-        if not plan.undone:
+        if not plan.undone or plan.owner is not None:
             return
         if call.hint.mode is Mode.DEFERRED and isinstance(call.fault, StoreUnavailable):
             return

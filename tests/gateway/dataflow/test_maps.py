@@ -93,6 +93,23 @@ async def test_a_map_that_others_wait_for_waits_in_a_full_lot(make_rig: MakeRig)
     other.cancel()
 
 
+async def test_a_map_whose_list_fails_while_items_run_passes_on_why_the_list_did(make_rig: MakeRig) -> None:
+    rig = await make_rig(SLOW, SLOW, store__deadline_ms=STORE_MS)
+    hints = {"x-workflow-session": "s"}
+    mapping = hints | {"x-workflow-inputs": "in", "x-workflow-outputs": "out;map"}
+    mapped = asyncio.create_task(rig.chat("{{in}} " + "and on " * 100, headers=mapping))
+    reader = asyncio.create_task(rig.chat("{{out}}", headers=hints | {"x-workflow-inputs": "out"}))
+    await rig.until(lambda: rig.gateway.parking.parked == 3)
+    listing = hints | {"x-workflow-outputs": 'in;each, id;regex="[0-9]"'}
+    producer = await rig.chat('["a", "b"] and no number', headers=listing)
+
+    for reply in (await mapped, await reader):
+        said = reply.json()["error"]["message"]
+        assert reply.status_code == 424
+        assert f"(call {producer.headers['x-workflow-call']}): its transform gave no value" in said
+        assert "cancelled" not in said
+
+
 async def test_each_item_is_a_node_of_the_session(make_rig: MakeRig) -> None:
     rig = await make_rig(Behaviour(), store__deadline_ms=STORE_MS)
     mapped = await (await begin_map(rig, ["a", "b"], outputs="out;map, also;map;strip"))
