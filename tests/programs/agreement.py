@@ -36,6 +36,11 @@ STATES = {
 T = TypeVar("T")
 
 
+def call_of_item(call_id: str) -> str:
+    """The map that a call is an item of, or the call itself."""
+    return call_id.partition(".")[0]
+
+
 class Agreement(RuleBasedStateMachine):
     """A world, its model, and what they must agree on. Subclasses make the moves."""
 
@@ -122,10 +127,9 @@ class Agreement(RuleBasedStateMachine):
                 self.note_id(call_id, int(found.group(1)))
 
     def note_id(self, call_id: str, number: int) -> None:
-        if "." not in call_id:
-            known = self.call_ids.setdefault(number, call_id)
-            assert known == call_id, "one request is two calls"
-        self.by_call_id[call_id] = number
+        whole = call_of_item(call_id)
+        assert self.call_ids.setdefault(number, whole) == whole, "one request is two calls"
+        self.by_call_id[whole] = number
 
     def note_attempts(self) -> None:
         for attempt in self.world.attempts[self.seen_attempts :]:
@@ -185,7 +189,8 @@ class Agreement(RuleBasedStateMachine):
         if exchange.error["code"] == "input_timeout":
             assert self.model.now_s >= call.deadline_s, message
             return
-        chain = [self.by_call_id.get(call_id) for call_id in re.findall(r"\(call ([\w-]+)\)", message)]
+        said = re.findall(r"\(call ([\w.-]+)\)", message)
+        chain = [self.by_call_id.get(call_of_item(call_id)) for call_id in said]
         assert chain, message
         assert chain[0] in call.failed_by, (message, call)
         for number, behind in pairwise(chain):
@@ -194,9 +199,10 @@ class Agreement(RuleBasedStateMachine):
         origin = None if chain[-1] is None else self.model.calls[chain[-1]]
         assert origin is None or not origin.failed_by or origin.status != 424, f"not the first cause: {message}"
 
-    def check_variables(self) -> None:
+    def check_variables(self, unknown: bool = False) -> None:
+        """`unknown` has those looked at, too, that nobody ever named."""
         for (tenant, session), run in self.model.sessions.items():
-            found = self.run(self.world.read(tenant, session, (*NAMES, *ITEMS)))
+            found = self.run(self.world.read(tenant, session, (*NAMES, *ITEMS) if unknown else run.names))
             for name, variable in found.items():
                 known = run.find(name)
                 assert STATES[variable.state] == known.state, f"{tenant}/{session}/{name}: {variable} {known}"
@@ -238,5 +244,6 @@ class Agreement(RuleBasedStateMachine):
         self.answer_all()
         left_over = self.now(self.world.left_over)
         assert not left_over, left_over
+        self.check_variables(unknown=True)
         assert all(call.stand is Stand.OVER for call in self.model.calls)
         assert not self.world.immortal_keys()

@@ -33,6 +33,12 @@ class Session:
     calls: list[Call] = field(default_factory=list)
     """Those that were declared."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that was ever declared, set or committed, and items that may be."""
+        items = [f"{name}.{at}" for name, found in self.variables.items() if found.is_list for at in range(4)]
+        return tuple(dict.fromkeys((*self.variables, *items)))
+
     def find(self, name: str) -> Variable:
         """Where a name stands: an item without a value stands as its list does."""
         own = self.variables.get(name)

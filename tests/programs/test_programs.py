@@ -40,14 +40,14 @@ def redis_server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_one_gateway_does_what_the_model_says() -> None:
-    run(Programs, examples=20, steps=25)
+    run(Programs, examples=32, steps=15)
 
 
 def test_two_gateways_on_one_store_do_too() -> None:
     class Two(Programs):
         gateways = 2
 
-    run(Two, examples=4, steps=20)
+    run(Two, examples=4, steps=15)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -32,7 +32,7 @@ TENANTS = ("acme", "evil")
 KEYS = {tenant: new_key() for tenant in TENANTS}
 WORKERS = ("w0", "w1")
 CALLS_PER_WORKER = 3
-INPUT_S = 20.0
+INPUT_S = 40.0
 DEPTH = 5
 """Calls that may wait for each other in a row."""
 REPLICAS_SETTLE_S = 3.0
