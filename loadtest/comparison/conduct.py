@@ -96,7 +96,16 @@ class Conduct:
         per_s = len(burst) / batch.makespan_s
         self._records.capacity_per_s[load] = per_s
         self._write(capacity_line(load, per_s))
-        self._progress(f"{load}: capacity {per_s:.2f} programs a second ({len(burst)} at once, {ROUND_ROBIN})")
+        self._progress(
+            f"{load}: capacity {per_s:.2f} programs a second ({len(burst)} at once, {ROUND_ROBIN}); "
+            f"all its turns take about {self._expected_s(load, per_s) / 60:.0f} min"
+        )
+
+    def _expected_s(self, load: str, per_s: float) -> float:
+        """Of all turns under a load, whichever peers are chosen."""
+        some = self._plan.peers[: self._plan.finalists]
+        turns = [*select_turns(self._plan, load), *compare_turns(self._plan, load, some)]
+        return sum(expected_s(self._plan, turn, per_s) for turn in turns)
 
     def _choose(self, load: str) -> list[str]:
         records = self._records

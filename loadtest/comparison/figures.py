@@ -65,6 +65,24 @@ def rows(records: Records, role: str, load: str, rate: float) -> list[Row]:
     return sorted((row for row in found if row is not None), key=lambda row: row.mean_s.value)
 
 
+def by_program(records: Records, role: str, load: str, rate: float) -> dict[str, dict[str, tuple[float, float]]]:
+    """Mean seconds and worst slowdown by system and program, of all programs, judged or not."""
+    found: dict[str, dict[str, list[Outcome]]] = {}
+    for batch in records.batches:
+        if (batch.turn.role, batch.turn.load, batch.turn.rate) == (role, load, rate):
+            of_system = found.setdefault(batch.turn.system, {})
+            for run in batch.runs:
+                if not run.error:
+                    of_system.setdefault(run.program, []).append(run)
+    return {
+        system: {
+            program: (fmean(run.took_s for run in runs), max(_slowdown(run, records.rates) for run in runs))
+            for program, runs in sorted(programs.items())
+        }
+        for system, programs in found.items()
+    }
+
+
 def ratio(records: Records, load: str, rate: float, one: str, other: str) -> Interval | None:
     """`other`'s mean time over `one`'s: above 1, `one` is faster. Over what both finished; None without any."""
     mine, its = (_times(records, load, rate, name) for name in (one, other))

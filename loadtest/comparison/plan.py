@@ -87,7 +87,8 @@ def expected_s(plan: Plan, turn: Turn, capacity_per_s: float) -> float:
     """About how long a turn takes: until the last has arrived, or the work is done, and what is left then."""
     if turn.load == PRESSURE:
         return 3.0 + 12.0 * turn.rate
-    return 3.0 + plan.count / capacity_per_s * (max(1.0, 1 / turn.rate) + 0.25)
+    many = plan.count * LOADS[turn.load].times
+    return 3.0 + many / capacity_per_s * (max(1.0, 1 / turn.rate) + 0.25)
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from loadtest.comparison.figures import Interval, Row, geometric_mean, most_per_s, ratio, rows, tail_ratio
+from loadtest.comparison.figures import (
+    Interval,
+    Row,
+    by_program,
+    geometric_mean,
+    most_per_s,
+    ratio,
+    rows,
+    tail_ratio,
+)
 from loadtest.comparison.record import COMPARE, SELECT, Records
 from loadtest.comparison.systems import OURS
 from loadtest.table import markdown
@@ -27,6 +36,19 @@ def cell_table(found: Sequence[Row]) -> str:
     header = ["system", "programs", "mean s [95 %]", "p50 s", "p95 s", "worst slowdown", "makespan s", "cached"]
     header += ["preempted", "failed", "mean / bound", "makespan / bound"]
     return markdown(header, [_cell_line(row) for row in found])
+
+
+def program_table(records: Records, load: str, rate: float) -> str:
+    """Mean seconds and worst slowdown of each program, where a load has several kinds; else nothing."""
+    found = by_program(records, COMPARE, load, rate)
+    programs = sorted({program for of_system in found.values() for program in of_system})
+    if len(programs) < 2:
+        return ""
+    body = []
+    for name, of_system in found.items():
+        shown = [of_system.get(program) for program in programs]
+        body.append([name, *("-" if each is None else f"{each[0]:.2f} ({_number(each[1])})" for each in shown)])
+    return markdown(["mean s (worst slowdown)", *programs], body)
 
 
 def comparison_table(records: Records) -> str:
@@ -95,6 +117,8 @@ def _cells(records: Records) -> Iterator[str]:
             what = "x the KV capacity" if load == "pressure" else "of capacity"
             yield f"**{load} at {rate:g} {what}** ({title}); bound: no scheduler gets below"
             yield cell_table(rows(records, role, load, rate))
+            if role == COMPARE and (kinds := program_table(records, load, rate)):
+                yield kinds
 
 
 def _comparison(records: Records) -> Iterator[str]:

@@ -34,6 +34,8 @@ class Load:
     """How many of each program are there at the very start."""
     judged: tuple[str, ...] = ()
     """The programs whose times count; empty for all."""
+    times: int = 1
+    """How many times as many programs arrive as in other loads: of short ones it takes more to fill the time."""
 
     def judges(self, program: str) -> bool:
         """Whether this program's times count."""
@@ -53,7 +55,7 @@ _ALL = (
     _one("rag", "rag"),
     _one("chain", "chain"),
     _one("single", "single"),
-    Load("starvation", {"single": 1}, {"long": 1}),
+    Load("starvation", {"single": 1}, {"long": 1}, times=4),
     Load("flood", {"agent": 1}, {"single": 24}, ("agent",)),
     _one(PRESSURE, "agent"),
 )
@@ -61,13 +63,13 @@ LOADS: Mapping[str, Load] = {load.name: load for load in _ALL}
 
 
 def starts(load: Load, rate_per_s: float, seed: int, count: int) -> tuple[Start, ...]:
-    """`count` programs as a Poisson process after those at once; the same for the same seed.
+    """`count` programs (or the load's multiple of it) as a Poisson process, after those at once.
 
-    An infinite rate is all of them at the start.
+    The same for the same seed. An infinite rate is all of them at the start.
     """
     random = Random(f"{load.name}-{seed}")
     names = [name for name, many in load.at_once.items() for _ in range(many)]
-    arriving = _shuffled(load, random, count)
+    arriving = _shuffled(load, random, count * load.times)
     at_s = 0.0
     times_s = [0.0] * len(names)
     for _ in arriving:

@@ -10,6 +10,7 @@ import pytest
 from loadtest.comparison.figures import (
     bootstrap,
     bound_s,
+    by_program,
     geometric_mean,
     most_per_s,
     percentile,
@@ -18,7 +19,7 @@ from loadtest.comparison.figures import (
     tail_ratio,
 )
 from loadtest.comparison.record import COMPARE, Records, Turn
-from loadtest.comparison.tables import cell_table, comparison_table, report, verdict
+from loadtest.comparison.tables import cell_table, comparison_table, program_table, report, verdict
 from tests.loadtest.comparison.made import RATES, batch
 
 
@@ -68,6 +69,10 @@ def test_only_judged_programs_count() -> None:
     assert rows(records, COMPARE, "flood", 1.2) == []
     records.batches.append(batch(_turn("loomgate/plain", load="flood"), [7.0]))
     assert rows(records, COMPARE, "flood", 1.2)[0].mean_s.value == 7.0
+    kinds = by_program(records, COMPARE, "flood", 1.2)["loomgate/plain"]
+    assert {program: mean for program, (mean, _) in kinds.items()} == {"agent": 7.0, "single": 5.0}
+    assert "| loomgate/plain " in program_table(records, "flood", 1.2)
+    assert program_table(_records(), "agents", 1.2) == ""
 
 
 def test_bounds_need_rates() -> None:

@@ -16,7 +16,7 @@ def test_a_seed_decides_everything(name: str) -> None:
     load = LOADS[name]
     one = starts(load, 2.0, 1, 12)
     assert one == starts(load, 2.0, 1, 12) != starts(load, 2.0, 2, 12)
-    assert len(one) == 12 + sum(load.at_once.values())
+    assert len(one) == 12 * load.times + sum(load.at_once.values())
     assert {start.program for start in one} <= PROGRAMS.keys()
     assert [start.copy for start in one] == list(range(len(one)))
     assert len({start.seed for start in one}) == len(one)
