@@ -100,3 +100,14 @@ def test_the_full_plan_keeps_its_seeds_apart() -> None:
     assert not set(plan.select_seeds) & set(plan.compare_seeds)
     assert (plan.rates, plan.select_rate) == ((0.5, 0.8, 1.2), 1.2)
     assert {SELECT, COMPARE} == {"select", "compare"}
+
+
+def test_a_system_that_does_not_start_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
+    systems = "loomgate/plain+order=backwards,round_robin"
+    with _command(
+        tmp_path, "--simulated", "--quick", "--count", "2", "--loads", "single", "--systems", systems
+    ) as child:
+        printed, _ = child.communicate(timeout=120)
+    assert child.returncode == 1
+    assert "FAILED: loomgate/plain+order=backwards, single at 1.2, seed 11: 2 of 2 programs" in printed
+    assert "| round_robin |        2 |" in printed
