@@ -184,7 +184,7 @@ class Timeouts(Section):
 class Schedule(Section):
     """Names and parameters of the policies; `gateway/schedule/settings.py` says more of each."""
 
-    order: Name = "program_graph"
+    order: Name = "shortest_remaining"
     group: Name = "prefix"
     place: Name = "sibling_aware"
     admit: Name = "class_tokens"

@@ -59,7 +59,14 @@ class Programs:
         else:
             began_s = ready.arrived_s if graph is None else graph.began_s
             objective = standing.objective
-            call.ready = replace(ready, objective=objective, standing=standing, began_s=began_s, reserved=reserved)
+            call.ready = replace(
+                ready,
+                objective=objective,
+                standing=standing,
+                began_s=began_s,
+                reserved=reserved,
+                left_calls=0 if graph is None else len(graph),
+            )
 
     def is_accepted(self, call: Call, plan: Plan) -> bool:
         """Whether a full queue or parking lot must not turn the call away.

@@ -51,6 +51,7 @@ class Scheduler:
         "_order",
         "_placing",
         "_programs",
+        "_weighs",
         "index",
         "service",
         "settings",
@@ -67,6 +68,7 @@ class Scheduler:
         self._placing = Placing(settings, self._board, self.index, self._programs)
         self._filling = self._placing.filling
         self._order = ORDERS[settings.order](settings)
+        self._weighs = self._order.weighs_service
         self._arrivals = 0
         self._handlers: dict[type, Callable[..., None]] = {
             events.Arrived: self._arrived,
@@ -131,7 +133,8 @@ class Scheduler:
             return
         self._arrivals += 1
         attained_s = 0.0 if program is None else self._programs.use(program).service_s
-        service_s = 0.0 if call.deadline_s is None else self._service_s(call)
+        is_bare = call.deadline_s is None and (call.program is None or not self._weighs)
+        service_s = 0.0 if is_bare else self._service_s(call)
         rank_s = self._order.rank_s(call, attained_s, service_s)
         board.calls[call.call_id] = entry = Entry(call, pool, self._arrivals, rank_s, attained_s)
         if call.standing is not None:
@@ -144,7 +147,8 @@ class Scheduler:
         if entry is None or entry.queue is None:
             return
         was_head = entry.queue.head() is entry
-        service_s = 0.0 if call.deadline_s is None else self._service_s(call)
+        is_bare = call.deadline_s is None and (call.program is None or not self._weighs)
+        service_s = 0.0 if is_bare else self._service_s(call)
         rank_s = self._order.rank_s(call, entry.service_s, service_s)
         self._board.rank(entry, call, rank_s, self._order.within(call))
         if was_head or entry.queue.head() is entry:
@@ -326,5 +330,5 @@ class Scheduler:
             worker.learns_from_s = now_s + LEARN_EVERY_S
 
     def _service_s(self, call: ReadyCall) -> float:
-        """Only deadlines need it."""
+        """Only deadlines and some orders need it."""
         return self.service.fleet.predict_s(call.prompt_tokens, call.output_tokens)

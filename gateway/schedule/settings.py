@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 POLICIES: Final[dict[str, frozenset[str]]] = {
-    "order": frozenset({"fcfs", "program_graph", "program_service"}),
+    "order": frozenset(
+        {"fcfs", "least_slack", "program_graph", "program_service", "shortest_remaining", "task_groups"}
+    ),
     "group": frozenset({"none", "prefix"}),
     "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
     "admit": frozenset({"calls", "class_tokens", "tokens"}),
@@ -23,7 +25,7 @@ class SchedulerSettings:
     Raises: ValueError naming the setting, for a number out of range or a policy nobody knows.
     """
 
-    order: str = "program_graph"
+    order: str = "shortest_remaining"
     group: str = "prefix"
     place: str = "sibling_aware"
     admit: str = "class_tokens"
@@ -83,6 +85,10 @@ class SchedulerSettings:
     """A program's service below this is in the first bin; each further bin is twice as wide."""
     service_weight: float = 1.0
     """Seconds of delay per second of service attained, the inverse of Autellix's starvation ratio."""
+    remaining_weight: float = 2.0
+    """Seconds of delay per second of service left, of a program or a task group."""
+    class_slack_s: float = 20.0
+    """Time to the deadline of a call that has none; four times as long for throughput, a quarter for latency."""
     throughput_offset_s: float = 20.0
     latency_lead_s: float = 10.0
     program_lead_s: float = 10.0

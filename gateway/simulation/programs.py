@@ -73,6 +73,11 @@ class LiveProgram:
         """How a call stands that is about to be queued."""
         return self._graph.queue(call.call_id) if self._mode is Mode.GATEWAY else None
 
+    @property
+    def left_calls(self) -> int:
+        """Calls the gateway was told of that have not ended."""
+        return len(self._graph)
+
     def start(self, call: LiveCall) -> None:
         """The call is queued no more."""
         self._graph.start(call.call_id)

@@ -99,7 +99,10 @@ class World:
         began_s = program.plan.start_s
         siblings = 1 if standing is None else program.siblings(call)
         self._calls[call.call_id] = call
-        self._feed(events.Arrived(self._intake.admit(call, self._now_s, standing, began_s, siblings)))
+        ready = self._intake.admit(call, self._now_s, standing, began_s, siblings)
+        if standing is not None:
+            call.ready = ready = replace(ready, left_calls=program.left_calls)
+        self._feed(events.Arrived(ready))
 
     def _feed(self, event: Event) -> None:
         self._perform(self._scheduler.on(event, self._now_s))

@@ -7,8 +7,11 @@ from msgspec.structs import replace
 
 from gateway.nouns import ReadyCall, Standing
 from gateway.schedule.policies.order.fcfs import Fcfs
+from gateway.schedule.policies.order.least_slack import LeastSlack
 from gateway.schedule.policies.order.program_graph import ProgramGraph
 from gateway.schedule.policies.order.program_service import ProgramService
+from gateway.schedule.policies.order.shortest_remaining import ShortestRemaining
+from gateway.schedule.policies.order.task_groups import TaskGroups
 from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
 
@@ -21,6 +24,7 @@ SETTINGS = SchedulerSettings(
     max_lead_s=30.0,
     latency_lead_s=10.0,
     program_lead_s=15.0,
+    remaining_weight=1.0,
 )
 CALL = ReadyCall("c", "t", "m", 100.0, 10, 10)
 
@@ -111,3 +115,31 @@ def test_the_offset_is_bounded(attained_s, service_s, priority, deadline_s, obje
     rank_s = order.rank_s(call, attained_s, service_s)
     assert -SETTINGS.max_lead_s <= rank_s - call.arrived_s <= SETTINGS.max_delay_s
     assert order.spread_s == SETTINGS.max_lead_s + SETTINGS.max_delay_s
+
+
+def test_what_ends_soonest_goes_first_where_profile_or_graph_tells():
+    order = ShortestRemaining(SETTINGS)
+    assert order.rank_s(replace(CALL, left_s=7.0), 50.0, 2.0) == 107.0, "the profile beats the service attained"
+    assert order.rank_s(replace(CALL, left_s=7.0, left_calls=9), 0.0, 2.0) == 118.0, "and the graph the profile"
+    assert order.rank_s(replace(CALL, left_calls=4), 50.0, 2.0) == 108.0, "four calls of two seconds"
+    assert order.rank_s(CALL, 40.0, 2.0) == ProgramGraph(SETTINGS).rank_s(CALL, 40.0, 2.0) == 132.0
+    assert order.rank_s(replace(CALL, left_s=1e6), 0.0, 2.0) == 160.0, "and no later than any call may"
+
+
+def test_slack_counts_the_whole_path_and_classes_have_deadlines_of_their_own():
+    order = LeastSlack(SchedulerSettings(class_slack_s=20.0))
+    deep = replace(CALL, standing=Standing(depth=3))
+    assert order.rank_s(replace(CALL, deadline_s=140.0), 0.0, 2.0) == 138.0
+    assert order.rank_s(replace(deep, deadline_s=140.0), 0.0, 2.0) == 132.0
+    assert order.rank_s(replace(deep, deadline_s=140.0, left_s=30.0), 0.0, 2.0) == 110.0
+    by_class = [order.rank_s(replace(CALL, objective=each), 0.0, 0.0) for each in (Objective.LATENCY, None)]
+    assert by_class == [105.0, 120.0]
+    assert order.rank_s(replace(CALL, objective=Objective.THROUGHPUT), 0.0, 0.0) == 160.0, "80 s, and the bound"
+    assert order.rank_s(replace(CALL, deadline_s=1.0), 0.0, 2.0) == 70.0
+
+
+def test_the_group_with_the_least_to_do_unblocks_its_consumer_soonest():
+    order = TaskGroups(SETTINGS)
+    few, many = (replace(CALL, standing=Standing(group="g", group_size=size)) for size in (2, 9))
+    assert [order.rank_s(call, 0.0, 1.5) - 100.0 for call in (few, many)] == [-15.0 + 3.0, -15.0 + 13.5]
+    assert order.rank_s(CALL, 4.0, 1.5) == ProgramGraph(SETTINGS).rank_s(CALL, 4.0, 1.5)

@@ -13,6 +13,8 @@ class Fcfs:
 
     spread_s = 0.0
 
+    weighs_service = False
+
     def __init__(self, settings: SchedulerSettings) -> None:
         del settings
 

@@ -23,6 +23,8 @@ class ProgramGraph:
 
     __slots__ = ("_grace_s", "_latency_s", "_program_s", "_service", "spread_s")
 
+    weighs_service = False
+
     def __init__(self, settings: SchedulerSettings) -> None:
         self._service = ProgramService(settings)
         self._grace_s = settings.program_grace_s
@@ -32,13 +34,17 @@ class ProgramGraph:
 
     def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
         """Without a standing and an objective the same as `program_service`."""
+        return self.rank_later_s(call, 0.0, attained_s, service_s)
+
+    def rank_later_s(self, call: ReadyCall, later_s: float, attained_s: float, service_s: float) -> float:
+        """The same for a call that is to rank so much later than it would, within the bounds."""
         from_s = call.arrived_s
         if call.standing is not None:
             attained_s = max(0.0, attained_s - self._grace_s)
             from_s = min(from_s, max(call.began_s, from_s - self._program_s))
         if call.objective is Objective.LATENCY:
             from_s -= self._latency_s
-        return self._service.rank_from_s(call, from_s, attained_s, service_s)
+        return self._service.rank_from_s(call, from_s + later_s, attained_s, service_s)
 
     def within(self, call: ReadyCall) -> float:
         """Less by one for each step of depth; within a depth more, but not by one, the larger the group."""

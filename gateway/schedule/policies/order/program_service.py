@@ -20,6 +20,8 @@ class ProgramService:
 
     __slots__ = ("_delay_s", "_lead_s", "_priority_s", "_quantum_s", "_throughput_s", "_weight", "spread_s")
 
+    weighs_service = False
+
     def __init__(self, settings: SchedulerSettings) -> None:
         self._quantum_s = settings.service_quantum_s
         self._weight = settings.service_weight
