@@ -46,7 +46,6 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     points: tuple[Point, ...] = ()
     engine: str = ""
     """Its version, as it says."""
-    machine: str = ""
     version: int = PROFILE_VERSION
 
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "keys": "make API keys",
     "config": "check settings, or show them with where each comes from",
     "doctor": "tell what a worker's flags lack and what each would buy",
+    "profile": "measure what a step costs a worker, for the simulator",
 }
 _EXAMPLES: Final = """\
 examples:

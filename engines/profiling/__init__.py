@@ -1,0 +1,1 @@
+"""Finding out what a step costs a real worker, with plain OpenAI calls."""
