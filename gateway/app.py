@@ -63,10 +63,12 @@ from gateway.salt import Salts
 from gateway.schedule.core import Scheduler
 from gateway.settings import Settings
 from gateway.shares import Shares
+from gateway.sharing import Sharing
 from gateway.store.awaited import Awaited
 from gateway.store.cancellations import CancellationList
 from gateway.store.deferred import Deferred as DeferredStore
 from gateway.store.keys import Bounds
+from gateway.store.learned import Learned
 from gateway.store.leases import Leases
 from gateway.store.liveness import Liveness
 from gateway.store.recorder import Recorder
@@ -148,7 +150,15 @@ class Gateway:
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
-        keepers = (self.owners.keep, shares.keep, self.deferred.keep, self.retries.keep, self.cancellations.keep)
+        sharing = Sharing(Learned(self.store, self._replica), self.estimators)
+        keepers = (
+            sharing.keep,
+            self.owners.keep,
+            shares.keep,
+            self.deferred.keep,
+            self.retries.keep,
+            self.cancellations.keep,
+        )
         for work in (self.loop.tick, *keepers, self._sweep):
             self._own(asyncio.create_task(always(work), name=work.__name__))
         for worker in self.settings.workers:

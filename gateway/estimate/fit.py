@@ -88,9 +88,9 @@ class Fit:
 
     def load(self, sums: Sequence[float], most: float) -> None:
         """Add sums that `dump` gave, weighing at most `most`. Raises: ValueError for what it never gives."""
-        s00, s01, s02, s11, s12, s22, b0, b1, b2 = sums
-        if not all(0 <= value < 1e15 for value in sums) or s00 <= 0:
+        if len(sums) != SUMS or not all(0 <= value < 1e15 for value in sums) or sums[0] <= 0:
             raise ValueError("no sums of samples")
+        s00, s01, s02, s11, s12, s22, b0, b1, b2 = sums
         by = min(1.0, most / s00)
         self._s00 += s00 * by
         self._s01 += s01 * by

@@ -22,6 +22,8 @@ TRUSTED_REPLIES: Final = 3
 """A step's or a template's own distribution is used from so many replies on."""
 DOORS: Final = 8192
 MAX_MODELS: Final = 256
+LENT: Final = 16.0
+"""Replies that what was learned elsewhere counts for at most."""
 SETTLED: Final = 1024
 EVERY: Final = 8
 """After so many replies of a model, one in eight is enough to follow it; its steps and templates learn of all."""
@@ -125,6 +127,16 @@ class LengthEstimator:
             self._sketch((model, name, step, 0)).observe(tokens)
         elif template and self._is_known(template):
             self._sketch((model, None, None, template)).observe(tokens)
+
+    def learned(self) -> list[tuple[Key, Sketch]]:
+        """Every key with replies enough to be used, the one learned of last first."""
+        return [(key, sketch) for key, sketch in reversed(self._keys.items()) if sketch.samples >= TRUSTED_REPLIES]
+
+    def adopt(self, key: Key, sketch: Sketch) -> None:
+        """Start from what is known elsewhere of a key hardly seen here; it counts as a few replies."""
+        own = self._keys.get(key)
+        if sketch.samples >= TRUSTED_REPLIES and (own is None or own.samples < TRUSTED_REPLIES):
+            self._sketch(key).merge(sketch, LENT)
 
     def accuracy(self, model: str) -> Accuracy:
         """The error of what was predicted of a model's replies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gateway.estimate.accuracy import Accuracy
@@ -188,7 +189,7 @@ class WorkerRates:
         """What is known, in a compact form: of the first token, of steps."""
         return self._prefill.dump(), self._decode.dump()
 
-    def load(self, prefill: list[float], decode: list[float]) -> None:
+    def load(self, prefill: Sequence[float], decode: Sequence[float]) -> None:
         """Add what `dump` gave, as a prior that own replies soon outweigh. Raises: ValueError."""
         if any(prefill):
             self._prefill.load(prefill, LENT_PREFILL)

@@ -9,22 +9,26 @@ not been used for a while fades back to the fleet, instead of being shunned for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.estimate.rates import ServiceSample, WorkerRates
 
 HALF_LIFE_S: Final = 180.0
+MAX_LENT: Final = 1024
 
 
 class ServiceTimes:
     """The rates of every worker, and of the fleet. Mutable; as many entries as workers added."""
 
-    __slots__ = ("_start", "_unseen", "_workers", "fleet")
+    __slots__ = ("_lent", "_start", "_unseen", "_workers", "fleet")
 
     def __init__(self) -> None:
         self._start = WorkerRates()
         self.fleet = WorkerRates()
         self._workers: dict[str, WorkerRates] = {}
+        self._lent: dict[str, WorkerRates] = {}
+        """Of workers that have not come yet."""
         self._unseen: dict[str, WorkerRates] = {}
         """Workers without a reply yet: as fast as the fleet, at every moment."""
 
@@ -35,6 +39,9 @@ class ServiceTimes:
             rates = self._workers[worker] = WorkerRates()
             rates.settle(self.fleet)
             self._unseen[worker] = rates
+            lent = self._lent.pop(worker, None)
+            if lent is not None:
+                self._take(worker, rates, lent)
         return rates
 
     def find(self, worker: str) -> WorkerRates | None:
@@ -65,16 +72,28 @@ class ServiceTimes:
             self._unseen.pop(worker, None)
             self._follow()
 
-    def adopt(self, worker: str, prefill: list[float], decode: list[float]) -> None:
-        """Start from what was learned of a worker before, here or elsewhere; nothing, if it has replies of its own.
+    def lend(self, worker: str, prefill: Sequence[float], decode: Sequence[float]) -> None:
+        """What was learned of a worker before, here or elsewhere: it starts from that when it comes.
 
-        Raises: ValueError for what `WorkerRates.dump` never gives.
+        Nothing, if it has replies of its own or was lent to already. Raises: ValueError for what
+        `WorkerRates.dump` never gives.
         """
-        rates = self.add(worker)
-        if rates.samples:
-            return
-        rates.load(prefill, decode)
-        self.fleet.load(prefill, decode)
+        lent = WorkerRates()
+        lent.load(prefill, decode)
+        rates = self._workers.get(worker)
+        if rates is None:
+            if len(self._lent) < MAX_LENT:
+                self._lent.setdefault(worker, lent)
+        elif not rates.samples and worker in self._unseen:
+            self._take(worker, rates, lent)
+
+    def is_new(self, worker: str) -> bool:
+        """Whether nothing is known of it but that it is there."""
+        return worker in self._unseen
+
+    def _take(self, worker: str, rates: WorkerRates, lent: WorkerRates) -> None:
+        for learns in (self.fleet, rates):
+            learns.load(*lent.dump())
         self._unseen.pop(worker, None)
         self.fleet.settle(self._start)
         rates.settle(self.fleet)

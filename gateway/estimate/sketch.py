@@ -137,14 +137,25 @@ class Sketch:
 
     def dump(self) -> Dumped:
         """A compact form of what is known."""
+        if not self._weight:
+            return 0.0, 0.0, [], []
         weights = [round(weight / self._weight, 5) for weight in self._buckets.values()]
         return self.weight, self.mean(), list(self._buckets), weights
 
-    def load(self, weight: float, mean: float, buckets: Sequence[int], shares: Sequence[float]) -> None:
-        """Become what `dump` gave. Raises: ValueError for what it never gives."""
+    @staticmethod
+    def loaded(dumped: Dumped, unit: float = 1.0) -> Sketch:
+        """What `dump` gave. Raises: ValueError for what it never gives."""
+        sketch = Sketch(unit)
+        if dumped[0]:
+            sketch._load(*dumped)
+        return sketch
+
+    def _load(self, weight: float, mean: float, buckets: Sequence[int], shares: Sequence[float]) -> None:
         sound = 0 < weight < _MOST and 0 <= mean < INFINITY and len(buckets) == len(shares)
         if not sound or any(not 0 <= bucket <= LAST for bucket in buckets) or any(share < 0 for share in shares):
             raise ValueError("no distribution that was learned")
+        if len(buckets) > MOST_BUCKETS:
+            raise ValueError("too many buckets")
         self._gain = 1.0
         self._buckets = {bucket: share * weight for bucket, share in zip(buckets, shares, strict=True)}
         self._weight = sum(self._buckets.values()) or weight

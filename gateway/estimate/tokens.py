@@ -8,6 +8,7 @@ normalised least mean squares), so weights stay positive and one odd prompt move
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.estimate.accuracy import Accuracy
@@ -85,6 +86,26 @@ class TokenEstimator:
         known.weights = tuple(
             weight * (1 + LEARNING_RATE * drift * part / estimate)
             for weight, part in zip(known.weights, parts, strict=True)
+        )
+
+    def learned(self) -> dict[str, tuple[int, tuple[float, ...]]]:
+        """By model: reports, and the weights learned of them."""
+        return {model: (known.seen, known.weights) for model, known in self._models.items() if known.seen}
+
+    def adopt(self, model: str, told: Sequence[tuple[int, tuple[float, ...]]]) -> None:
+        """Start from weights learned elsewhere, merged by their reports, unless the model is known here.
+
+        Raises: ValueError for what `learned` never gives.
+        """
+        sound = [(min(reports, SETTLED), weights) for reports, weights in told if len(weights) == len(_START)]
+        if len(sound) < len(told) or any(not 0 < value < 1e6 for _, weights in sound for value in weights):
+            raise ValueError("no weights of a prompt's parts")
+        if not sound or model in self._models:
+            return
+        total = sum([reports for reports, _ in sound])
+        known = self._add(model)
+        known.weights = tuple(
+            [sum([reports * weights[part] for reports, weights in sound]) / total for part in range(len(_START))]
         )
 
     def accuracies(self) -> dict[str, Accuracy]:

@@ -58,12 +58,21 @@ class Step:
         self.gap = Sketch(UNIT_S)
         """From the end of its call to the run's next one."""
 
-    def followed_by(self, step: str) -> None:
-        """Count one transition."""
+    def followed_by(self, step: str, times: int = 1) -> None:
+        """Count a transition."""
         follows = self.follows
         if step not in follows and len(follows) >= MAX_FOLLOWING:
             step = REST
-        follows[step] = follows.get(step, 0) + 1
+        follows[step] = follows.get(step, 0) + times
+
+    def merge(self, other: Step) -> None:
+        """Add what another knows of the same step."""
+        self.seen += other.seen
+        for step, times in other.follows.items():
+            self.followed_by(step, times)
+        self.left_s.merge(other.left_s)
+        self.left_tokens.merge(other.left_tokens)
+        self.gap.merge(other.gap)
 
 
 class Work:
@@ -111,6 +120,14 @@ class Work:
             return point.by_step or point.by_done
         by_step_errs = self.by_step.mean_absolute() > self.by_done.mean_absolute()
         return point.by_done if by_step_errs else point.by_step
+
+    def merge(self, other: Work) -> None:
+        """Add what another knows of the same program; the errors of predictions made elsewhere are not ours."""
+        self.runs += other.runs
+        self.total_s.merge(other.total_s)
+        self.total_tokens.merge(other.total_tokens)
+        for name, step in other.steps.items():
+            self.step(name).merge(step)
 
     def ended(self, points: Sequence[Point], seconds: float, tokens: float) -> None:
         """A run is over, and this is what it came to in all."""

@@ -22,6 +22,8 @@
 | `lg:1:{:fleet}:cancelled` | zset | `tenant/session` that was cancelled by when, Redis' clock in ms | 60 s |
 | `lg:1:{:fleet}:deferred` | zset | deferred call by the end of its lease, Redis' clock in ms | session |
 | `lg:1:{:fleet}:holders` | hash | deferred call -> replica | session |
+| `lg:1:{:fleet}:learners` | zset | replica by when it last wrote what it learned, Redis' clock in ms | 1 day |
+| `lg:1:{:fleet}:learned:replica` | hash | model, worker or program -> `schema\\|what was learned` | 1 day |
 | `lg:1:{tenant}:sessions` | zset | session by last touch | session |
 | `lg:1:{:fleet}:alive:replica` | string | `schema\\|since_ms\\|last_ms`: its beats, by Redis' clock | 6 s |
 | `lg:1:{:fleet}:lease:worker` | hash | replica -> `schema expires_ms demand share` | lease |
@@ -135,6 +137,16 @@ def retry_key(tenant: str, key: str) -> str:
 def index_key(tenant: str) -> str:
     """The key of a tenant's list of sessions."""
     return f"{PREFIX}{{{_encoded(tenant)}}}:sessions"
+
+
+def learners_key() -> str:
+    """Which replicas have learned something."""
+    return f"{PREFIX}{{:fleet}}:learners"
+
+
+def learned_key(replica: str) -> str:
+    """What one replica has learned."""
+    return f"{PREFIX}{{:fleet}}:learned:{_encoded(replica)}"
 
 
 def lease_key(worker: str) -> str:

@@ -71,5 +71,5 @@ def test_what_is_dumped_is_loaded(rows):
 
 @pytest.mark.parametrize("sums", [[0.0] * 9, [1.0] * 8, [float("nan")] * 9, [1.0] * 8 + [-1.0], [float("inf")] * 9])
 def test_nonsense_is_refused(sums):
-    with pytest.raises(ValueError, match=r"no sums|not enough"):
+    with pytest.raises(ValueError, match="no sums"):
         Fit().load(sums, 1.0)

@@ -1,0 +1,88 @@
+"""What one gateway has learned, another one knows from its start on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engines.simulated import Behaviour
+from gateway.errors import StoreUnavailable
+from gateway.estimate.estimators import Estimators
+from gateway.estimate.service import ServiceTimes
+from gateway.sharing import Sharing
+from gateway.store.server import PrivateServer
+from tests.gateway.conftest import run_rig
+
+
+@pytest.fixture
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+    server = PrivateServer(tmp_path / "redis")
+    await server.start()
+    yield server.url
+    await server.close()
+
+
+async def test_what_was_learned_survives_a_restart(redis_url: str) -> None:
+    async with run_rig([Behaviour()], store__url=redis_url) as host:
+        urls = host.worker_urls
+        async with run_rig([], worker_urls=urls, store__url=redis_url) as rig:
+            for number in range(4):
+                for step, more in (("plan", {}), ("write", {"x-workflow-final": "1"})):
+                    headers = {"x-workflow-session": f"s{number}", "x-workflow-name": "p", "x-workflow-step": step}
+                    await rig.chat("hello", headers={**headers, **more}, max_tokens=7)
+            await rig.until_idle()
+            learned = rig.gateway.estimators.lengths.expect("simulated", "p", "write")
+        async with run_rig([], worker_urls=urls, store__url=redis_url) as again:
+            known = again.gateway.estimators
+            await again.until(lambda: known.programs.works() and not known.service.is_new("w0"))
+            assert known.lengths.expect("simulated", "p", "write") == learned != 128
+            left = known.programs.ready("r", ("default", "p"), "plan", arrived_s=0.0, now_s=0.0).left
+            assert left is not None
+            assert left.seconds > 0
+        assert host.gateway.estimators.programs.works() == {}
+
+
+class Refusing:
+    """A store that is down."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def write(self, blobs: object) -> None:
+        raise StoreUnavailable("down")
+
+    async def read(self) -> dict[str, list[bytes]]:
+        self.asked.set()
+        raise StoreUnavailable("down")
+
+
+async def test_a_store_that_is_down_stops_nothing() -> None:
+    store, known = Refusing(), Estimators(ServiceTimes())
+    known.lengths.observe("m", None, None, 5)
+    task = asyncio.create_task(Sharing(store, known).keep())
+    async with asyncio.timeout(5):
+        await store.asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Odd:
+    """A store in which somebody else wrote something."""
+
+    async def write(self, blobs: object) -> None:
+        raise AssertionError("nothing was learned")
+
+    async def read(self) -> dict[str, list[bytes]]:
+        return {"model/m": [b"?"], "elsewhere": [b""], "worker/w": [b"\x92\xc0\xc0"]}
+
+
+async def test_what_makes_no_sense_is_passed_over() -> None:
+    known = Estimators(ServiceTimes())
+    sharing = Sharing(Odd(), known)
+    await sharing.read()
+    await sharing.write()
+    assert known.tokens.accuracies() == {}
