@@ -76,15 +76,7 @@ class DeferredCalls:
 
         Raises: Unsupported (the store may lose it), QueueFull, Overloaded, ClientFault, StoreUnavailable.
         """
-        reason = self._why_not()
-        if reason is not None:
-            raise Unsupported(
-                f"Deferred calls need a store that loses nothing: {reason}.", code="store_not_durable", param="mode"
-            )
-        if call.request.stream:
-            raise BadRequest("A deferred call cannot be streamed: leave `stream` out.", param="stream")
-        if self._of_tenant[call.tenant] >= self.limit_per_tenant:
-            raise QueueFull("Too many deferred calls of this tenant.", code="too_many_deferred", retry_after_s=5.0)
+        self._check(call)
         stored = DeferredCall(
             tenant=call.tenant,
             session=call.hint.session or "",
@@ -110,6 +102,18 @@ class DeferredCalls:
             raise
         self._start(stored.name, call.tenant, call, length_bytes)
         return accepted
+
+    def _check(self, call: Call) -> None:
+        """Raises: Unsupported, BadRequest, QueueFull."""
+        reason = self._why_not()
+        if reason is not None:
+            raise Unsupported(
+                f"Deferred calls need a store that loses nothing: {reason}.", code="store_not_durable", param="mode"
+            )
+        if call.request.stream:
+            raise BadRequest("A deferred call cannot be streamed: leave `stream` out.", param="stream")
+        if self._of_tenant[call.tenant] >= self.limit_per_tenant:
+            raise QueueFull("Too many deferred calls of this tenant.", code="too_many_deferred", retry_after_s=5.0)
 
     def _admit(self, call: Call, length_bytes: int) -> None:
         """Count a body, unless it would take room that its own producers need. Raises: Overloaded."""
