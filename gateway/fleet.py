@@ -25,7 +25,8 @@ PROBE_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 LOAD_S = 2.0
 """How long the reading of a load may hold up the next health check."""
 OUTCOMES_TO_EJECT = 3
-"""Broken calls, or failed health checks, in a row. A refused connection ejects at once."""
+"""Broken calls in a row. A failed health check counts like one, and ejects as the second of them already; a refused
+connection does at once."""
 UNKNOWN = WorkerInfo(models=())
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class CacheReaders(Protocol):
     """Follows what the workers hold cached."""
 
     def watch(self, worker: str, sources: tuple[KvSource, ...]) -> None:
-        """Read these sources of a worker that is up; none may be left over from before."""
+        """Read these sources of a worker that is up, and no others of it; none to read is fine too."""
 
     def forget(self, worker: str) -> None:
         """The worker is gone."""

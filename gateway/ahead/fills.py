@@ -103,7 +103,7 @@ class Ahead:
             await asyncio.wait(tasks, timeout=CLOSE_S)
 
     def _may_pay(self, call: Call) -> bool:
-        """Before anything is read of it: hints steer, a worker could, and the tenant has not asked for too much."""
+        """Before anything is read of it: hints steer, some worker keeps prefixes, and it is long enough."""
         settings = self.settings
         if not settings.fill or call.ready.program is None or not call.request.route.generates:
             return False
