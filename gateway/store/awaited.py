@@ -14,8 +14,8 @@ from gateway.store.variable import list_of
 LEASE_MS = 5_000
 """A consumer that has gone counts for so long at most."""
 
-_MARK = load("mark_awaited")
-_READ = load("is_awaited")
+_MARK = load("mark_awaited", "clock")
+_READ = load("is_awaited", "clock")
 
 
 def with_lists(names: Iterable[str]) -> tuple[str, ...]:

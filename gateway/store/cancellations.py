@@ -21,8 +21,8 @@ AT_MOST = 10_000
 OVERLAP_MS = 1_000
 """Notes are read again for so long: two may bear the same moment, and one may become visible late."""
 
-_ANNOUNCE = load("announce_cancel")
-_READ = load("read_cancels")
+_ANNOUNCE = load("announce_cancel", "clock")
+_READ = load("read_cancels", "clock")
 
 
 @dataclass(frozen=True, slots=True)

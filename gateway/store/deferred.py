@@ -26,7 +26,7 @@ _BEGIN = load("begin_deferred")
 _FINISH = load("finish_deferred")
 _CANCEL = load("cancel_deferred")
 _READ = load("read_deferred")
-_HOLD = load("hold_deferred")
+_HOLD = load("hold_deferred", "clock")
 _DROP = load("drop_deferred")
 _LOCATE = load("locate_deferred")
 

@@ -21,8 +21,8 @@ GAP_MS = 3_000
 """Between two beats of who asks. An outage that it does not notice by this is so short that every other replica, a
 beat and the breaker's pause included, is back before its key has run out."""
 
-_BEAT = load("beat")
-_HEARD = load("heard")
+_BEAT = load("beat", "clock")
+_HEARD = load("heard", "clock")
 _HUSH = load("hush")
 
 

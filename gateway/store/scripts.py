@@ -73,7 +73,7 @@ FINISHED = load("finished")
 END_SESSION = load("end_session")
 PLACEMENT = load("placement")
 CLAIM_PLACEMENT = load("claim_placement")
-RENEW_LEASES = load("renew_leases")
+RENEW_LEASES = load("renew_leases", "clock")
 RELEASE_LEASES = load("release_leases")
 
 

@@ -1,8 +1,6 @@
 -- Notes that a session was cancelled, and tells the replicas. Old notes go, and so do more than a bounded number.
 -- KEYS cancelled
 -- ARGV schema, keep_ms, channel, at most so many, session
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZADD', KEYS[1], now_ms, ARGV[5])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms - tonumber(ARGV[2]))
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[4]))

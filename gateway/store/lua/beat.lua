@@ -1,8 +1,6 @@
 -- A replica lives: its key is renewed, and says since when it has been, without a gap, and when it was last.
 -- KEYS the replica's
 -- ARGV schema, ttl_ms, the longest pause between two beats that is no gap, in ms
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local held = redis.call('GET', KEYS[1])
 local since, last = string.match(held or '', '^%d+|(%d+)|(%d+)$')
 if not last or now_ms - tonumber(last) > tonumber(ARGV[3]) then

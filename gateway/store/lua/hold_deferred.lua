@@ -3,8 +3,6 @@
 -- ARGV schema, replica, lease_ms, ttl_s, at most so many taken over, then the calls to renew
 -- Returns {lost, taken}: calls of ours that another replica has taken over, and calls that are ours from now on.
 local replica, lease_ms, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local lost, taken = {}, {}
 for i = 6, #ARGV do
   local owner = redis.call('HGET', KEYS[2], ARGV[i])

@@ -2,8 +2,6 @@
 -- KEYS awaited
 -- ARGV schema, then the names
 -- Returns 1 or 0.
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 for i = 2, #ARGV do
   local ends_ms = redis.call('ZSCORE', KEYS[1], ARGV[i])
   if ends_ms and tonumber(ends_ms) > now_ms then

@@ -1,8 +1,6 @@
 -- Marks variables as awaited for a while; marks that have run out go.
 -- KEYS awaited
 -- ARGV schema, lease_ms, then the names
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local ends_ms = now_ms + tonumber(ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
 for i = 3, #ARGV do

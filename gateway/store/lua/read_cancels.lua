@@ -2,8 +2,6 @@
 -- KEYS cancelled
 -- ARGV schema, moment in ms (none yet: '')
 -- Returns the moment now in ms, then each session and when it was.
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local found = {}
 if ARGV[2] ~= '' then
   found = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[2], '+inf', 'WITHSCORES')

@@ -7,8 +7,6 @@
 -- Returns the share granted of each worker.
 local WHOLE, FLOOR_PARTS = 1000000, 10
 local replica, ttl_ms = ARGV[2], tonumber(ARGV[3])
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 -- Other replicas' demands and the sum of their grants; leases that ran out are removed.
 local function others_of(key)
