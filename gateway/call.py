@@ -56,6 +56,8 @@ class Call(Unique):
     """Told when its client leaves, where somebody else may want it; without one that ends the call."""
     keyed: bool = False
     """It has an idempotency key: a retry may come for it."""
+    retried: bool = False
+    """Another call held its key when it came, and has ended or died without a reply."""
     fault: LoomgateError | None = None
     """Why the gateway answered with an error of its own."""
     remembered_placement: str | None = None

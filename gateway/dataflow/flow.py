@@ -113,8 +113,9 @@ class Dataflow:
         answer = await self._variables.declare(call.tenant, session, said)
         if isinstance(answer, Taken):
             declare = partial(self._variables.declare, call.tenant, session)
-            is_retry = call.keyed or hint.retry_count > 0
-            answer = await self._owners.instead(said, answer, declare, patient=is_retry)
+            patient = call.retried or hint.retry_count > 0
+            is_unsaid = self._outputs.is_unsaid
+            answer = await self._owners.instead(said, answer, declare, is_unsaid=is_unsaid, patient=patient)
         if isinstance(answer, Taken):
             raise taken_error(answer)
         if isinstance(answer, Refused):

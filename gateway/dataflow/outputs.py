@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 from gateway.call import Call
 from gateway.dataflow.errors import taken_error
 from gateway.dataflow.item_commits import ITEMS_AT_ONCE, ItemCommits
 from gateway.dataflow.parking import Parking
 from gateway.errors import LoomgateError, StoreUnavailable, Superseded, session_cancelled
+from gateway.store.scripts import SCHEMA_CODE
 from gateway.store.variable import (
     CANCELLED,
     Cause,
@@ -34,7 +36,10 @@ CLOSE_S = 2.0
 FAIL_AGAIN_S = (0.2, 0.5, *(1.0,) * 60)
 """Pauses between tries to tell the store that a call gave no value: until then its consumers wait, and a retry is
 told that the name is taken. With the store down a try costs nothing."""
+COMMIT_AGAIN_S = (0.1, 0.25, 0.5, 1.0)
+"""Pauses between tries to commit, before a reply that was generated is lost to its client as a 503."""
 RETRY_AFTER_S = 1.0
+_Answer: TypeAlias = Committed | Fenced | Refused
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +67,8 @@ class Outputs:
         self._parking = parking
         self._value_bytes = value_bytes
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unsaid: set[str] = set()
+        """Calls that gave no value, which the store has yet to hear."""
 
     async def commit(self, call: Call, plan: Plan, values: Mapping[str, Value], known: Collection[str]) -> bool:
         """Commit what is not `known` to be: all at once; before that, of very many, items of lists in batches."""
@@ -80,7 +87,8 @@ class Outputs:
         """Commit values, all or none. What the store refuses fails the call's outputs. Raises: StoreUnavailable."""
         stored = {name: StoredValue(value.text, value.kind, value.truncated) for name, value in values.items()}
         owner = plan.owner or call.call_id
-        answer = await self._variables.commit(call.tenant, session_of(call), owner, plan.epoch, stored)
+        commit = partial(self._variables.commit, call.tenant, session_of(call), owner, plan.epoch, stored)
+        answer = await self._insist(commit)
         if isinstance(answer, Committed):
             self._parking.changed(call.tenant, session_of(call))
             return True
@@ -89,6 +97,17 @@ class Outputs:
             plan.fenced = answer.name
         await self.fail(call, plan, _not_committed(answer))
         return False
+
+    async def _insist(self, commit: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """The engine's work is done, and the store may be back in a moment. Raises: StoreUnavailable."""
+        for pause_s in COMMIT_AGAIN_S:
+            try:
+                return await commit()
+            except StoreUnavailable as error:
+                if error.code == SCHEMA_CODE:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await commit()
 
     async def superseded(self, call: Call, plan: Plan, name: str) -> LoomgateError:
         """Why the store did not take a value of this call, for its client. Raises: StoreUnavailable."""
@@ -112,15 +131,23 @@ class Outputs:
         self, call: Call, plan: Plan, reason: str, cause: Cause | None, items: ItemCommits | None
     ) -> None:
         """Say it until the store has heard it, for about a minute; after that its consumers' time runs out."""
-        if items is not None:
-            await items.settle()
-        for pause_s in FAIL_AGAIN_S:
-            try:
-                await self.fail(call, plan, reason, cause)
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(pause_s)
+        self._unsaid.add(call.call_id)
+        try:
+            if items is not None:
+                await items.settle()
+            for pause_s in FAIL_AGAIN_S:
+                try:
+                    await self.fail(call, plan, reason, cause)
+                    return
+                except StoreUnavailable:
+                    await asyncio.sleep(pause_s)
+        finally:
+            self._unsaid.discard(call.call_id)
         log.error("outputs_left_open", extra={"call": call.call_id, "outputs": ",".join(plan.names)})
+
+    def is_unsaid(self, call_id: str) -> bool:
+        """Whether a call of this replica gave no value, and the store has yet to hear of it."""
+        return call_id in self._unsaid
 
     async def cut(self, plan: Plan, reply: ProducedReply) -> dict[str, Value]:
         """Values; by another thread where that would hold up the loop."""

@@ -113,12 +113,18 @@ class Owners:
         return failed > 0
 
     async def instead(
-        self, said: Declaration, taken: Taken, declare: Declare, *, patient: bool
+        self,
+        said: Declaration,
+        taken: Taken,
+        declare: Declare,
+        *,
+        is_unsaid: Callable[[str], bool],
+        patient: bool,
     ) -> Declared | Taken | Refused:
         """Declare once more what dead replicas left declared: their readers wait on, for this call.
 
-        A `patient` one waits until that is certain of what may have died, or ended, just now.
-        Raises: StoreUnavailable.
+        A `patient` one waits until that is certain of what may have died, or ended, just now; `is_unsaid` tells of
+        calls of this replica that have ended, and have yet to say so. Raises: StoreUnavailable.
         """
         loop = asyncio.get_running_loop()
         began_s, asked_ms = loop.time(), 0
@@ -129,7 +135,12 @@ class Owners:
             dead |= found
             if not found:
                 waited_s = loop.time() - began_s
-                may_go, asked_ms = await self._may_go(answer.owner, waited_s, asked_ms) if patient else (False, 0)
+                if answer.owner == self.replica:
+                    may_go = waited_s < PATIENT_S and is_unsaid(answer.call_id)
+                elif patient and answer.owner:
+                    may_go, asked_ms = await self._may_go(answer.owner, waited_s, asked_ms)
+                else:
+                    may_go = False
                 if not may_go:
                     break
                 await asyncio.sleep(LOOK_AGAIN_S)
@@ -141,8 +152,6 @@ class Owners:
 
         `asked_ms` is when that was, by Redis' clock (0 at first); it is returned, too. Raises: StoreUnavailable.
         """
-        if not owner or owner == self.replica:
-            return waited_s < CLEANS_UP_S, asked_ms
         heard = await self._peers.heard((owner,))
         asked_ms = asked_ms or heard.now_ms
         return waited_s < (CLEANS_UP_S if heard.last_ms[0] > asked_ms else PATIENT_S), asked_ms

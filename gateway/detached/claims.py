@@ -44,12 +44,14 @@ class Subscriptions(Protocol):
 class Named(SharedReply):
     """A call by its name."""
 
-    __slots__ = ("claimed", "name", "waits")
+    __slots__ = ("claimed", "finished", "name", "waits")
 
     def __init__(self, name: RetryName, call: Call, room: Room, limit_bytes: int, left: Callable[[], None]) -> None:
         super().__init__(call, room, limit_bytes, left)
         self.name = name
         self.claimed = False
+        self.finished = False
+        """What the store holds of the key is final."""
         self.waits = False
         """For the call of another replica."""
 
@@ -72,9 +74,9 @@ class Claims:
         """Keep the lease of a call that runs. Raises: StoreUnavailable."""
         await self._store.claim(found.name, found.call.call_id)
 
-    async def finish(self, found: Named, reply: KeptReply | None) -> None:
+    async def finish(self, name: RetryName, call_id: str, reply: KeptReply | None) -> None:
         """Keep the reply, or free the key. Raises: StoreUnavailable."""
-        await self._store.finish(found.name, found.call.call_id, reply)
+        await self._store.finish(name, call_id, reply)
 
     async def take(self, found: Named) -> KeptReply | None:
         """Take the key; the reply, if it was another replica's and that has come to one.
@@ -91,6 +93,7 @@ class Claims:
             found.waits = True
             claim, reply = await self._wait(call, name)
             found.waits = False
+            call.retried = claim is Claim.MINE
         if claim is Claim.OTHER:
             raise reused()
         found.claimed = claim is Claim.MINE

@@ -7,23 +7,26 @@ body: then only a request that says it is a retry re-attaches. `claims.py` holds
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from starlette.types import Send
+from starlette.types import Message, Send
 from xxhash import xxh3_128_hexdigest
 
 from gateway.background import Background
 from gateway.call import Call
 from gateway.detached.claims import Claims, Named, reused
 from gateway.detached.orphans import Orphans
-from gateway.errors import session_cancelled
+from gateway.errors import StoreUnavailable, session_cancelled
 from gateway.http.bodies import ClientLeft
 from gateway.replies.shared import EndedReply, Room, replay
-from gateway.store.retries import REPLY_TTL_S, RetryName
+from gateway.store.retries import REPLY_TTL_S, KeptReply, RetryName
 from hints.model import Mode
 
 RENEW_EVERY_S = 2.0
+FINISH_AGAIN_S = (0.2, 0.5, *(1.0,) * 30)
+"""Pauses between tries to tell the store what became of a key."""
 ROOM_BYTES = 64 << 20
 MAX_ENDED = 10_000
 """Replies kept by this replica: so many bytes, so many replies."""
@@ -163,9 +166,25 @@ class Retries:
             call.client_gone = False
             if call.keyed:
                 call.left = self._orphans.left
-            await run(found.tee(send))
+            await run(found.tee(self._keeping(found, send)))
         finally:
             self._end(found)
+
+    def _keeping(self, found: Named, send: Send) -> Send:
+        """A `send` that keeps a reply for all replicas before its end goes out: it is not made a second time."""
+        if not found.claimed:
+            return send
+
+        async def keeping(message: Message) -> None:
+            is_end = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_end and found.succeeded and found.call.fault is None:
+                reply = found.kept(found.name.fingerprint, 0.0).reply
+                with contextlib.suppress(StoreUnavailable):
+                    await self._claims.finish(found.name, found.call.call_id, reply)
+                    found.finished = True
+            await send(message)
+
+        return keeping
 
     def _end(self, found: Named) -> None:
         """Keep the reply, or let the next request of that name be a new call."""
@@ -180,8 +199,19 @@ class Retries:
                 self._evict()
         else:
             found.forget()
-        if found.claimed:
-            self._background.run("finish key", self._claims.finish(found, reply))
+        if found.claimed and not found.finished:
+            self._background.run("finish key", self._finish(name, found.call.call_id, reply))
+
+    async def _finish(self, name: RetryName, call_id: str, reply: KeptReply | None) -> None:
+        """Keep the reply, or free the key, as soon as the store takes it; for as long as it is worth it."""
+        for pause_s in FINISH_AGAIN_S:
+            try:
+                await self._claims.finish(name, call_id, reply)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+            if reply is not None and (name.tenant, name.key) not in self._ended:
+                return
 
 
 def retry_name(call: Call) -> RetryName | None:

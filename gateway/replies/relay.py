@@ -134,7 +134,7 @@ async def relay_stream(
                 await send({"type": "http.response.body", "body": out, "more_body": True})
             piece = await read()
     except EngineError as error:
-        fault = WorkerFailed(f"The worker failed during the stream: {error}")
+        call.fault = fault = WorkerFailed(f"The worker failed during the stream: {error}")
         await send({"type": "http.response.body", "body": tap.end() + broken_event(call, fault)})
         raise
     finally:

@@ -103,6 +103,7 @@ async def test_redis_is_restarted_while_consumers_wait_and_producers_run(run: Re
 
     await whole_program(run, restart)
     statuses = run.check()
+    print(statuses)
     assert set(statuses) <= {200, 409, 424}, "409: the first run of a call that is sent again still holds its name"
     assert statuses[200] >= PAIRS, statuses
     assert statuses.total() == 2 * PAIRS
