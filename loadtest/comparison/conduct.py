@@ -11,6 +11,7 @@ from statistics import fmean
 
 from engines.base import EngineError
 from loadtest.children import ChildError
+from loadtest.comparison.figures import sustained_per_s
 from loadtest.comparison.plan import Plan, arrivals, best_peers, compare_turns, expected_s, select_turns
 from loadtest.comparison.probe import counters, measure_rates, until_idle
 from loadtest.comparison.record import SELECT, Measured, Records, Turn, batch_line, best_line, capacity_line
@@ -25,7 +26,7 @@ from loadtest.program.sessions import PROGRAMS
 
 RUN_LIMIT_S = 180.0
 CAPACITY_TIMES = 2
-"""The burst that measures capacity holds so many times a batch's programs: its last ones, alone, weigh less."""
+"""The burst that measures capacity holds so many times a batch's programs."""
 _CAPACITY_SEED = 0
 
 
@@ -93,7 +94,7 @@ class Conduct:
         errors = [run.error for run in batch.runs if run.error]
         if errors:
             raise EngineError(f"the capacity under {load} could not be measured: {errors[0]}")
-        per_s = len(burst) / batch.makespan_s
+        per_s = sustained_per_s(batch.runs)
         self._records.capacity_per_s[load] = per_s
         self._write(capacity_line(load, per_s))
         self._progress(

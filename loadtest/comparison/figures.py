@@ -22,6 +22,7 @@ from loadtest.program.outcome import Outcome
 from loadtest.program.sessions import PROGRAMS
 
 RESAMPLES = 1000
+_COUNTED = 0.8
 _T = TypeVar("_T")
 
 Times = Mapping[int, Mapping[int, float]]
@@ -113,6 +114,18 @@ def bound_s(records: Records, batch: Measured) -> tuple[float, float] | None:
     if not judged:
         return None
     return mean_bound_s(judged, records.workers), makespan_bound_s(found, records.workers)
+
+
+def sustained_per_s(runs: Sequence[Outcome]) -> float:
+    """Programs a second while a burst is served: by its calls until four of five have ended.
+
+    The last ones, of programs that are alone by then, say nothing of capacity. Raises: ValueError, without calls.
+    """
+    ended_s = sorted(at_s for run in runs for at_s in run.calls_s)
+    counted = math.ceil(_COUNTED * len(ended_s))
+    if not counted:
+        raise ValueError("no call has ended")
+    return len(runs) * counted / len(ended_s) / ended_s[counted - 1]
 
 
 def most_per_s(records: Records, load: str, programs: int = 100) -> float | None:

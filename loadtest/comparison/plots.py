@@ -38,14 +38,20 @@ def _drawn(records: Records, load: str, rates: list[float], source: str) -> Figu
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     shown = {rate: rows(records, COMPARE, load, rate) for rate in sorted(rates)}
-    systems = sorted({row.system for found in shown.values() for row in found})
-    for name, colour in _colours(systems).items():
-        _means(left, {rate: row for rate, found in shown.items() for row in found if row.system == name}, colour)
+    colours = _colours(sorted({row.system for found in shown.values() for row in found}))
+    left.set_xticks(range(len(shown)), [f"{rate:g}" for rate in shown])
+    for index, (name, colour) in enumerate(colours.items()):
+        aside = 0.12 * (index - (len(colours) - 1) / 2)
+        of_system = {
+            at + aside: row for at, found in enumerate(shown.values()) for row in found if row.system == name
+        }
+        _means(left, of_system, colour)
         _spread(right, _times(records, load, max(rates), name), colour)
     left.set_title(f"{load}: mean program time, 95 %")
     left.set_xlabel("arrivals, as a part of capacity")
     left.set_ylabel("seconds")
     left.set_ylim(bottom=0)
+    left.set_xlim(-0.5, len(shown) - 0.5)
     left.legend(frameon=False)
     right.set_title(f"at {max(rates):g}: programs done within")
     right.set_xlabel("seconds")
@@ -63,13 +69,13 @@ def _colours(systems: list[str]) -> dict[str, str]:
 
 
 def _means(axes: Axes, found: Mapping[float, Row], colour: str) -> None:
-    """One system's means over the rates it ran at."""
+    """One system's means by their place on the axis, beside those of the others."""
     means = [row.mean_s for row in found.values()]
     below = [max(0.0, mean.value - mean.low) for mean in means]
     above = [max(0.0, mean.high - mean.value) for mean in means]
     name = next(row.system for row in found.values())
     ys = [mean.value for mean in means]
-    axes.errorbar(list(found), ys, yerr=[below, above], marker="o", ms=4, capsize=3, color=colour, label=name)
+    axes.errorbar(list(found), ys, yerr=[below, above], fmt="o", ms=4, capsize=3, color=colour, label=name)
 
 
 def _spread(axes: Axes, took_s: Sequence[float], colour: str) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from loadtest.program.bounds import Rates
-from loadtest.program.modes import Mode
-from loadtest.program.outcome import Outcome, Work
+from loadtest.program.outcome import Outcome, from_fields
 
 SELECT, COMPARE = "select", "compare"
 
@@ -124,7 +123,7 @@ def _measured(fields: dict[str, object]) -> Measured:
     assert isinstance(turn, dict)
     assert isinstance(counters, dict)
     assert isinstance(runs, list)
-    outcomes = tuple(Outcome(**{**run, "mode": Mode(run["mode"]), "work": Work(**run["work"])}) for run in runs)
+    outcomes = tuple(map(from_fields, runs))
     times = {name: float(str(fields[name])) for name in ("makespan_s", "when_s")}
     return Measured(turn=Turn(**turn), counters=Counters(**counters), runs=outcomes, **times)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,8 @@ class Run:
     """Before a system message that the batch's runs share."""
     work: Work = field(default_factory=Work)
     values: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    ended_s: list[float] = field(default_factory=list)
+    """When each call's reply was there, monotonic."""
 
     @property
     def session(self) -> str:
@@ -120,6 +123,7 @@ class Run:
             made = "no usage" if usage is None else f"{usage.completion_tokens} tokens"
             raise WrongWork(f"{ask.name}: {made} where {ask.max_tokens} were asked for with ignore_eos")
         details = usage.prompt_tokens_details
+        self.ended_s.append(time.monotonic())
         self.work.calls += 1
         self.work.prompt_tokens += usage.prompt_tokens
         self.work.completion_tokens += usage.completion_tokens

@@ -90,6 +90,7 @@ class Measurement:
             started_s=round(started_s - began_s, 4),
             took_s=round(time.monotonic() - started_s, 4),
             work=run.work,
+            calls_s=tuple(round(at_s - began_s, 4) for at_s in run.ended_s),
             error=error,
         )
 

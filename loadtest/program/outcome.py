@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from loadtest.program.modes import Mode
 
@@ -36,6 +37,8 @@ class Outcome:
     took_s: float
     """From its first request at the client to its last reply there."""
     work: Work = field(default_factory=Work)
+    calls_s: tuple[float, ...] = ()
+    """When each call's reply was there, since its batch began; rising."""
     error: str = ""
     """Empty when it ended well; such a run alone is counted."""
 
@@ -51,6 +54,11 @@ def from_lines(lines: Iterable[str]) -> list[Outcome]:
     for line in lines:
         fields = json.loads(line)
         if fields.pop("kind") == "run":
-            fields["mode"] = Mode(fields["mode"])
-            found.append(Outcome(**{**fields, "work": Work(**fields["work"])}))
+            found.append(from_fields(fields))
     return found
+
+
+def from_fields(fields: Mapping[str, Any]) -> Outcome:
+    """A run, of what JSON keeps of it."""
+    mode, work, calls_s = Mode(fields["mode"]), Work(**fields["work"]), tuple(fields.get("calls_s", ()))
+    return Outcome(**{**fields, "mode": mode, "work": work, "calls_s": calls_s})

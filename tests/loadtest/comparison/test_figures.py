@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -16,6 +17,7 @@ from loadtest.comparison.figures import (
     percentile,
     ratio,
     rows,
+    sustained_per_s,
     tail_ratio,
 )
 from loadtest.comparison.record import COMPARE, Records, Turn
@@ -93,6 +95,15 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
         found = bootstrap({1: [random.gauss(10, 3) for _ in range(30)]}, lambda each: sum(each) / len(each))
         held += found.low <= 10 <= found.high
     assert held >= 50
+
+
+def test_capacity_is_what_is_sustained_before_the_tail() -> None:
+    ten = [replace(_records().batches[0].runs[0], calls_s=(0.5 * at, 0.5 * at + 0.25)) for at in range(1, 11)]
+    assert sustained_per_s(ten) == pytest.approx(10 * 0.8 / 4.25)
+    late = [*ten[:-1], replace(ten[-1], calls_s=(90.0, 99.0))]
+    assert sustained_per_s(late) == sustained_per_s(ten)
+    with pytest.raises(ValueError, match="no call"):
+        sustained_per_s(_records().batches[0].runs)
 
 
 def test_percentiles_and_means() -> None:
