@@ -14,7 +14,7 @@ from gateway.settings import Settings
 
 
 class ControlView:
-    """Implements `control.ControlPorts`."""
+    """Implements `routes.ControlPorts`."""
 
     def __init__(self, gateway: Running) -> None:
         self._gateway = gateway

@@ -44,7 +44,7 @@ class Spool:
         return self._pieces[pieces:]
 
     def produced(self, texts_only: bool) -> ProducedReply | None:
-        """The whole reply, or its texts; None if it broke off, says of an error, or was too long."""
+        """The whole reply, or its texts; None if it broke off, holds an error, or was too long."""
         if self._bytes > SPOOL_BYTES:
             return None
         stream = b"".join(self._pieces)
