@@ -23,12 +23,12 @@ from engines.simulated.profile import BadProfile, Profile, read
 from gateway.simulation.outcome import Figures
 from gateway.simulation.policies import POLICY_SETS
 from gateway.simulation.settings import WorldSettings
+from gateway.simulation.tables import table
 from gateway.simulation.work import PlannedProgram
 from gateway.simulation.world import World
 from loadtest.program.loads import LOADS, starts
 from loadtest.provenance import provenance
 from loadtest.simulation.planned import planned
-from loadtest.simulation.tables import table
 from loadtest.traces import LOADERS
 
 

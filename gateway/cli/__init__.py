@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "config": "check settings, or show them with where each comes from",
     "doctor": "tell what a worker's flags lack and what each would buy",
     "profile": "measure what a step costs a worker, for the simulator",
+    "whatif": "run recorded sessions again with other policies or fewer workers",
 }
 _EXAMPLES: Final = """\
 examples:

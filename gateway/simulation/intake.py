@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.estimate.lengths import LengthEstimator
-from gateway.estimate.tokens import PromptSize, TokenEstimator
+from msgspec.structs import replace
+
+from gateway.estimate.estimators import Estimators
+from gateway.estimate.lengths import template_of
+from gateway.estimate.programs import Name
+from gateway.estimate.tokens import PromptSize
 from gateway.nouns import ReadyCall, Standing, Usage
 from gateway.simulation.prompts import Prompt
 from gateway.simulation.work import Mode, PlannedCall, PlannedProgram, Text
@@ -50,10 +54,9 @@ class LiveCall:
 class SimulatedIntake:
     """Estimates, and learns from what ended. Mutable."""
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: Mode, estimators: Estimators) -> None:
         self._mode = mode
-        self._tokens = TokenEstimator()
-        self._lengths = LengthEstimator()
+        self._estimators = estimators
 
     def admit(
         self,
@@ -64,7 +67,18 @@ class SimulatedIntake:
         siblings: int = 1,
     ) -> ReadyCall:
         """What the scheduler is told of a call that arrives now."""
-        prompt_tokens = self._tokens.estimate(MODEL, call.size)
+        prompt_tokens = self._estimators.tokens.estimate(MODEL, call.size)
+        chain = call.prompt.chain(prompt_tokens)
+        name, step = self._key(call)
+        output_tokens, tail_tokens = self._estimators.lengths.forecast(
+            MODEL,
+            name,
+            step,
+            template=template_of(chain),
+            max_tokens=call.plan.limit_tokens,
+            expected_tokens=None,
+            n=1,
+        )
         objective = None if self._mode is Mode.PLAIN else call.plan.objective
         ready = ReadyCall(
             call.call_id,
@@ -72,22 +86,50 @@ class SimulatedIntake:
             MODEL,
             now_s,
             prompt_tokens,
-            self._lengths.expect(MODEL, *self._key(call), max_tokens=call.plan.limit_tokens),
-            call.prompt.chain(prompt_tokens),
+            output_tokens,
+            chain,
             None if self._mode is Mode.PLAIN else call.program.session,
             objective if standing is None else standing.objective,
             standing=standing,
             began_s=began_s,
             reserved=standing is not None,
             siblings=siblings,
+            tail_tokens=tail_tokens,
         )
-        call.ready, call.arrived_s = ready, now_s
-        return ready
+        call.ready, call.arrived_s = self._foreseen(call, ready, now_s), now_s
+        return call.ready
 
-    def learn(self, call: LiveCall, usage: Usage) -> None:
+    def learn(self, call: LiveCall, usage: Usage, now_s: float) -> None:
         """A call ended well."""
-        self._tokens.observe(MODEL, call.size, usage.prompt_tokens)
-        self._lengths.observe(MODEL, *self._key(call), usage.completion_tokens)
+        ready, (name, step) = call.ready, self._key(call)
+        assert ready is not None, f"{call.call_id} has not arrived"
+        self._estimators.tokens.observe(MODEL, call.size, usage.prompt_tokens)
+        self._estimators.lengths.observe(
+            MODEL,
+            name,
+            step,
+            usage.completion_tokens,
+            template=template_of(ready.chain),
+            expected=ready.output_tokens,
+        )
+        if ready.program is not None and call.dispatched_s is not None:
+            took_s = now_s - call.dispatched_s
+            self._estimators.programs.ended(ready.program, step, took_s, usage.completion_tokens, now_s=now_s)
+
+    def finish(self, session: str) -> None:
+        """A session is over."""
+        self._estimators.programs.finish(session)
+
+    def _foreseen(self, call: LiveCall, ready: ReadyCall, now_s: float) -> ReadyCall:
+        """With what its program has left, as `gateway/foresight.py` says it."""
+        if ready.program is None:
+            return ready
+        name, step = self._key(call)
+        known: Name = (TENANT, name if name is not None else f"#{template_of(ready.chain):x}")
+        left, gap_s = self._estimators.programs.ready(ready.program, known, step, arrived_s=now_s, now_s=now_s)
+        if left is None:
+            return replace(ready, gap_s=gap_s)
+        return replace(ready, left_s=left.seconds, left_tokens=left.tokens, gap_s=gap_s)
 
     def _key(self, call: LiveCall) -> tuple[str | None, str | None]:
         """Program and step, where the mode says them."""

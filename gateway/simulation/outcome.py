@@ -110,25 +110,34 @@ class Outcome:
 
     def figures(self) -> Figures:
         """In one line."""
-        ended = [each for each in self.programs if not each.failed]
-        times = sorted(each.time_s for each in ended)
-        start_s = min((each.start_s for each in self.programs), default=0.0)
-        makespan_s = max((each.done_s for each in self.programs), default=0.0) - start_s
         prompt_tokens = sum(call.prompt_tokens for call in self.calls)
-        return Figures(
-            len(self.programs),
-            len(self.programs) - len(times),
-            len(self.calls),
-            sum(times) / len(times) if times else 0.0,
-            quantile(times, 0.5),
-            quantile(times, 0.95),
-            times[-1] if times else 0.0,
-            sum(each.served_s for each in ended) / len(ended) if ended else 0.0,
-            makespan_s,
-            sum(call.cached_tokens for call in self.calls) / prompt_tokens if prompt_tokens else 0.0,
-            sum(each.busy_s for each in self.workers) / (makespan_s * len(self.workers)) if makespan_s else 0.0,
-            sum(each.preemptions for each in self.workers),
-        )
+        cached_tokens = sum(call.cached_tokens for call in self.calls)
+        return figures(self.programs, len(self.calls), cached_tokens / max(1, prompt_tokens), self.workers)
+
+
+def figures(
+    programs: Sequence[ProgramOutcome], calls: int, cached_share: float, workers: Sequence[WorkerOutcome] = ()
+) -> Figures:
+    """Of these programs; nothing is said of workers where none are given."""
+    ended = [each for each in programs if not each.failed]
+    times = sorted(each.time_s for each in ended)
+    start_s = min((each.start_s for each in programs), default=0.0)
+    makespan_s = max((each.done_s for each in programs), default=0.0) - start_s
+    there_s = makespan_s * len(workers)
+    return Figures(
+        len(programs),
+        len(programs) - len(times),
+        calls,
+        sum(times) / max(1, len(times)),
+        quantile(times, 0.5),
+        quantile(times, 0.95),
+        times[-1] if times else 0.0,
+        sum(each.served_s for each in ended) / max(1, len(ended)),
+        makespan_s,
+        cached_share,
+        sum(each.busy_s for each in workers) / there_s if there_s else 0.0,
+        sum(each.preemptions for each in workers),
+    )
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

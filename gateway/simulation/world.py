@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from engines.simulated.iteration import IterationModel
 from engines.simulated.request import EngineRequest
 from engines.simulated.step import Step
+from gateway.estimate.estimators import Estimators
 from gateway.graph.program import Changes
 from gateway.nouns import Usage
 from gateway.schedule import events
@@ -38,7 +39,7 @@ class World:
     def __init__(self, settings: WorldSettings, programs: Sequence[PlannedProgram]) -> None:
         self._settings = settings
         self._scheduler = Scheduler(settings.scheduler)
-        self._intake = SimulatedIntake(settings.mode)
+        self._intake = SimulatedIntake(settings.mode, Estimators(self._scheduler.service))
         self._workers = [
             VirtualWorker(f"w{number}", IterationModel(settings.limits, settings.costs, tells=settings.kv_events))
             for number in range(settings.workers)
@@ -172,7 +173,7 @@ class World:
 
     def _end(self, call: LiveCall, usage: Usage) -> None:
         call.usage, call.done_s = usage, self._now_s
-        self._intake.learn(call, usage)
+        self._intake.learn(call, usage, self._now_s)
         self._outcomes.append(CallOutcome.of(call))
         program = self._owner(call)
         program.left_gateway(self._now_s)
@@ -206,6 +207,7 @@ class World:
         self._left -= 1
         if self._settings.mode is not Mode.PLAIN:
             self._feed(events.SessionEnded(program.plan.session))
+            self._intake.finish(program.plan.session)
 
     def _owner(self, call: LiveCall) -> LiveProgram:
         return self._owners[call.program.session]

@@ -1,1 +1,1 @@
-"""Loads for the simulator: the benchmark's own programs as plans, and tables of what they took."""
+"""Loads for the simulator: the benchmark's own programs as plans."""

@@ -25,7 +25,7 @@ def test_help_lists_every_command_and_teaches_by_example(capsys: pytest.CaptureF
     assert "examples:" in shown
 
 
-@pytest.mark.parametrize("command", ["serve", "workers", "keys", "config", "doctor", "profile"])
+@pytest.mark.parametrize("command", ["serve", "workers", "keys", "config", "doctor", "profile", "whatif"])
 def test_each_command_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"  loomgate {command}" in capsys.readouterr().out

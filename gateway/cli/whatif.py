@@ -1,0 +1,127 @@
+"""`loomgate whatif`: recorded sessions run again in the simulator, with other policies or fewer workers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from engines.base import EngineError
+from engines.http import HttpClient
+from engines.simulated.profile import BadProfile, Profile, read
+from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
+from gateway.graph.document import SessionDocument
+from gateway.simulation.outcome import Figures
+from gateway.simulation.policies import POLICY_SETS
+from gateway.simulation.recorded import Recorded
+from gateway.simulation.settings import WorldSettings
+from gateway.simulation.tables import table
+from gateway.simulation.world import World
+
+_ANSWER_S: Final = 10.0
+_PAGE_BYTES: Final = 64 << 20
+_EXAMPLES: Final = """\
+  loomgate whatif http://127.0.0.1:8080 --profile gpu1.json --keep monday.jsonl
+  loomgate whatif monday.jsonl --profile gpu1.json --workers 1 2 3
+  loomgate whatif monday.jsonl --profile gpu1.json --policies session round_robin cache_aware
+
+RECORDS is a gateway, or a file with a session a line as GET /v1/workflow/sessions/{session} answers it.
+The first line is what was recorded, the second the same in the simulator: how far apart these are is how far
+the rest can be believed."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Declare the command's flags."""
+    parser = add_help(subparsers, "whatif", examples=_EXAMPLES)
+    parser.add_argument("records", metavar="RECORDS", help="a gateway's URL, or a file")
+    parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of `loomgate profile`")
+    parser.add_argument("--workers", type=int, nargs="+", metavar="N", help="so many instead of those recorded")
+    parser.add_argument("--policies", nargs="+", choices=list(POLICY_SETS), help="instead of the gateway's own")
+    parser.add_argument("--round-trip-ms", type=float, default=0.0, help="between clients and the gateway")
+    parser.add_argument("--api-key-env", metavar="NAME", help="the variable that holds the gateway's API key")
+    parser.add_argument("--sessions", type=int, default=1000, help="read so many of a gateway's, the latest (1000)")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write what was read")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, run again, print."""
+    try:
+        profile = read(args.profile)
+        documents = _documents(args)
+        recorded = Recorded(documents)
+    except (BadProfile, ValueError, KeyError, TypeError) as error:
+        complain(f"{args.records}: {error}" if not isinstance(error, BadProfile) else str(error))
+        return USAGE
+    except (OSError, EngineError) as error:
+        complain(str(error))
+        return FAILED
+    if args.keep is not None:
+        args.keep.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
+    runs = {"recorded": [recorded.figures()], **_variants(args, profile, recorded)}
+    print(table(runs))
+    return OK
+
+
+def _variants(args: argparse.Namespace, profile: Profile, recorded: Recorded) -> dict[str, list[Figures]]:
+    """As recorded, then every other combination that was asked for."""
+    own = recorded.mode.value
+    combinations = [(own, recorded.workers)]
+    for workers in args.workers or [recorded.workers]:
+        combinations += [(name, workers) for name in args.policies or [own]]
+    programs = recorded.programs()
+    runs: dict[str, list[Figures]] = {}
+    for name, workers in dict.fromkeys(combinations):
+        policies = POLICY_SETS[name]
+        world = WorldSettings(
+            workers=workers,
+            limits=profile.limits,
+            costs=profile.costs,
+            request_s=profile.request_s,
+            scheduler=policies.scheduler,
+            mode=policies.mode,
+            round_trip_s=args.round_trip_ms / 1000,
+        )
+        runs[f"{name}, {workers} workers"] = [World(world, programs).run().figures()]
+    return runs
+
+
+def _documents(args: argparse.Namespace) -> list[SessionDocument]:
+    """What RECORDS holds. Raises: OSError, EngineError, ValueError."""
+    if not args.records.startswith(("http://", "https://")):
+        lines = Path(args.records).read_bytes().splitlines()
+        return [orjson.loads(line) for line in lines if line.strip()]
+    key = os.environ.get(args.api_key_env) if args.api_key_env else None
+    if args.api_key_env and not key:
+        raise ValueError(f"{args.api_key_env} is not set")
+    return asyncio.run(_fetch(args.records, key, args.sessions))
+
+
+async def _fetch(url: str, key: str | None, most: int) -> list[SessionDocument]:
+    """The latest sessions of a running gateway."""
+    http = HttpClient(url, headers=[(b"authorization", f"Bearer {key}".encode())] if key else [])
+    found: list[SessionDocument] = []
+    after = ""
+    try:
+        while len(found) < most:
+            page = await _get(http, f"/v1/workflow/sessions?limit={min(100, most - len(found))}{after}")
+            names = [quote(summary["session"], safe="") for summary in page["data"]]
+            found += [await _get(http, f"/v1/workflow/sessions/{name}") for name in names]
+            if not page["has_more"]:
+                break
+            after = f"&after={quote(page['next'], safe='')}"
+    finally:
+        await http.close()
+    return found
+
+
+async def _get(http: HttpClient, target: str) -> Any:
+    response = await http.send("GET", target, (), b"", first_byte_s=_ANSWER_S, idle_s=_ANSWER_S)
+    body = await response.read_all(_PAGE_BYTES)
+    if response.status != 200:
+        raise ValueError(f"GET {target} answered {response.status}: {body[:200].decode(errors='replace')}")
+    return orjson.loads(body)
