@@ -27,6 +27,7 @@ import httpx
 from engines.base import EngineError
 from engines.launch import WorkerFailed
 from engines.models import ModelUnavailable
+from engines.simulated.profile import BadProfile
 from loadtest.children import ChildError
 from loadtest.comparison.conduct import Conduct, OutOfTime
 from loadtest.comparison.plan import Plan
@@ -74,6 +75,7 @@ class Options:
     resume: Path | None
     models: Path
     simulated: bool
+    profile: Path | None
     worker_urls: tuple[str, ...]
     kv_blocks: int | None
 
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             asyncio.run(_compare(options, records, file))
         status = int(any(run.error for batch in records.batches for run in batch.runs))
-    except (ChildError, WorkerFailed, ModelUnavailable, EngineError, httpx.HTTPError, OSError) as error:
+    except (ChildError, WorkerFailed, ModelUnavailable, BadProfile, EngineError, httpx.HTTPError, OSError) as error:
         _progress(f"compare: {error or type(error).__name__}")
     except KeyboardInterrupt:
         _progress("compare: stopped before the end; --resume goes on with what there is")
@@ -124,6 +126,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--out", type=Path, default=Path("compare-results"), metavar="FOLDER")
     parser.add_argument("--models", type=Path, default=ROOT / ".loomgate" / "models", metavar="FOLDER")
     parser.add_argument("--simulated", action="store_true", help="on simulated workers: a rehearsal")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="simulated as this says (loomgate profile)")
     parser.add_argument("--worker", action="append", default=[], metavar="URL", help="one that runs; repeatable")
     parser.add_argument("--kv-blocks", type=int, metavar="N", help="of 32 tokens, each worker's KV cache")
     given = parser.parse_args(argv)
@@ -133,15 +136,17 @@ def read_options(argv: Sequence[str] | None) -> Options:
         parser.error(str(error))
     if given.minutes <= 0 or plan.count < 1 or plan.finalists < 1 or min(plan.rates) <= 0:
         parser.error("--minutes, --count, --finalists and --rates must be positive")
-    if given.resume is not None and not given.resume.is_file():
-        parser.error(f"there is no file {given.resume}")
+    for file in (given.resume, given.profile):
+        if file is not None and not file.is_file():
+            parser.error(f"there is no file {file}")
     return Options(
         plan=plan,
         minutes=given.minutes,
         out=given.out,
         resume=given.resume,
         models=given.models,
-        simulated=given.simulated,
+        simulated=given.simulated or given.profile is not None,
+        profile=given.profile,
         worker_urls=tuple(given.worker),
         kv_blocks=given.kv_blocks,
     )
@@ -200,7 +205,7 @@ async def _workers(options: Options) -> AsyncIterator[Workers]:
     if options.worker_urls:
         yield await known_workers(options.worker_urls)
     elif options.simulated:
-        async with simulated_workers(options.kv_blocks) as workers:
+        async with simulated_workers(options.profile, options.kv_blocks) as workers:
             yield workers
     else:
         has_tcp_events = any(name.endswith("/kv_aware") for name in options.plan.peers)

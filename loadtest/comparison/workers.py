@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import msgspec
 
 from engines.base import EngineError
 from engines.cpu_features import cpu_features
@@ -16,14 +19,22 @@ from engines.install.machine import cores
 from engines.launch import Launcher, socket_folder
 from engines.launch_flags import WorkerSpec, cpu_workers, free_ports, kv_events_config
 from engines.models import choose
+from engines.simulated.costs import StepCosts
+from engines.simulated.limits import EngineLimits
+from engines.simulated.profile import Profile, read
 from engines.vllm import VllmWorker
 from loadtest.children import Family, answers
 from loadtest.comparison.systems import Workers
 from loadtest.program.running import ROOT, WORKERS, make_model
 
 _READY_S, _SIMULATED_READY_S = 900.0, 30.0
-_SIMULATED_FLAGS = ("--prefill-tokens-per-s", "2500", "--decode-tokens-per-s", "150", "--output-tokens", "64")
-_SIMULATED_BLOCK, _SIMULATED_BLOCKS = 32, 1000
+_SIMULATED_FLAGS = ("--output-tokens", "64")
+_TYPICAL = Profile(
+    "simulated",
+    StepCosts(),
+    EngineLimits(kv_blocks=1000, block_tokens=32, max_num_batched_tokens=512, max_num_seqs=32),
+)
+"""With the flags that `engines/launch_flags.py` gives to workers on a CPU."""
 
 
 @asynccontextmanager
@@ -45,7 +56,10 @@ async def vllm_workers(
         sockets = socket_folder(folder)
         specs = cpu_workers(choice.served, WORKERS, cores(), ports[:WORKERS], sockets, features=cpu_features())
         if kv_blocks is not None:
-            specs = [replace(spec, argv=(*spec.argv, f"--num-gpu-blocks-override={kv_blocks}")) for spec in specs]
+            specs = [
+                dataclasses.replace(spec, argv=(*spec.argv, f"--num-gpu-blocks-override={kv_blocks}"))
+                for spec in specs
+            ]
         if has_tcp_events:
             pairs = zip(specs, ports[WORKERS : 2 * WORKERS], ports[2 * WORKERS :], strict=True)
             specs = [_with_tcp_events(spec, events, replay) for spec, events, replay in pairs]
@@ -55,15 +69,24 @@ async def vllm_workers(
 
 
 @asynccontextmanager
-async def simulated_workers(kv_blocks: int | None) -> AsyncIterator[Workers]:
-    """Two simulated workers as processes, for a rehearsal. Raises: ChildError."""
+async def simulated_workers(profile: Path | None, kv_blocks: int | None) -> AsyncIterator[Workers]:
+    """Two simulated workers as processes, step by step like the engine of a profile (or a typical one).
+
+    They publish KV events for this gateway, on sockets that vllm-router does not read.
+    Raises: ChildError, BadProfile, OSError.
+    """
     with TemporaryDirectory(prefix="compare-") as scratch, Family(Path(scratch)) as family:
-        ports = free_ports(WORKERS)
-        for port in ports:
-            blocks = ["--block-size", str(_SIMULATED_BLOCK), "--kv-blocks", str(kv_blocks or _SIMULATED_BLOCKS)]
-            command = [sys.executable, "-m", "engines.simulated", "--port", str(port), *_SIMULATED_FLAGS, *blocks]
+        engine = _TYPICAL if profile is None else read(profile)
+        if kv_blocks is not None:
+            engine = msgspec.structs.replace(engine, limits=dataclasses.replace(engine.limits, kv_blocks=kv_blocks))
+        file = Path(scratch) / "profile.json"
+        file.write_bytes(msgspec.json.encode(engine))
+        ports, sockets = free_ports(WORKERS), socket_folder(Path(scratch))
+        for index, port in enumerate(ports):
+            flags = ["--profile", str(file), "--kv-events", f"ipc://{sockets}/kv{index}", *_SIMULATED_FLAGS]
+            command = [sys.executable, "-m", "engines.simulated", "--port", str(port), *flags]
             worker = family.start(f"worker-{port}", command, {"PYTHONPATH": str(ROOT)})
-            worker.wait_until(lambda at=port: answers(at, "GET", "/health"), _SIMULATED_READY_S)  # type: ignore[misc]
+            worker.wait_until(partial(answers, port, "GET", "/health"), _SIMULATED_READY_S)
         yield await known_workers([f"http://127.0.0.1:{port}" for port in ports])
 
 
@@ -92,4 +115,4 @@ async def known_workers(urls: Sequence[str]) -> Workers:
 def _with_tcp_events(spec: WorkerSpec, events_port: int, replay_port: int) -> WorkerSpec:
     config = kv_events_config(f"tcp://*:{events_port}", f"tcp://*:{replay_port}")
     argv = [flag for flag in spec.argv if not flag.startswith("--kv-events-config")]
-    return replace(spec, argv=(*argv, f"--kv-events-config={config}"))
+    return dataclasses.replace(spec, argv=(*argv, f"--kv-events-config={config}"))

@@ -22,7 +22,7 @@ INSTALLED = [name for name in PEER_NAMES if (peer := system(name).peer) is None 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    async with simulated_workers(kv_blocks=100) as started:
+    async with simulated_workers(None, kv_blocks=100) as started:
         yield started
 
 
