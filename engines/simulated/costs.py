@@ -8,9 +8,6 @@ duration = step + prefill tokens x per token + decoding sequences x per sequence
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Final
-
-COST_NAMES: Final = ("step_s", "prefill_token_s", "decode_sequence_s", "context_token_s", "prefill_pair_s")
 
 
 @dataclass(frozen=True, slots=True)

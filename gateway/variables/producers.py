@@ -30,8 +30,6 @@ class Transform(StrEnum):
     MESSAGE = "message"
 
 
-_BARE = (Transform.JSON, Transform.STRIP, Transform.CODE, Transform.LINES, Transform.MESSAGE)
-"""Transforms that need no text of their own."""
 _FLAGS = ("each", "map", "complete")
 _KEYS = (*[transform.value for transform in Transform if transform is not Transform.TEXT], *_FLAGS)
 _QUICK_BYTES = {Transform.JSON: 16_384, Transform.REGEX: 16_384, Transform.CODE: 1 << 20, Transform.LINES: 262_144}
