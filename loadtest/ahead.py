@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from loadtest.ahead_runs import Run, measured
 from loadtest.children import ChildError, Family
 from loadtest.program.running import ROOT, everything, start_gateway
 from loadtest.provenance import headline, provenance
+from loadtest.stopping import stop_by_signal
 from loadtest.table import markdown
 
 PIECE_TOKENS = "32"
@@ -74,8 +74,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all rounds and print the table of those there are; not 0 when something failed or took too long."""
     options = read_options(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop_by_signal()
     facts = provenance(options.seed, {"rounds": options.rounds, "programs": options.programs}, {})
     runs: list[Run] = []
     status = 1

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -39,6 +38,7 @@ from loadtest.comparison.workers import known_workers, simulated_workers, vllm_w
 from loadtest.program.loads import LOADS
 from loadtest.program.running import ROOT
 from loadtest.provenance import headline, provenance
+from loadtest.stopping import stop_by_signal
 
 OURS_BY_DEFAULT = (f"{OURS}/gateway", f"{OURS}/plain")
 FULL = Plan(
@@ -83,8 +83,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the plan, print its tables; not 0 when a server did not start, a run failed, or Ctrl-C stopped it."""
     options = read_options(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop_by_signal()
     records = Records() if options.resume is None else read(options.resume.read_text().splitlines())
     names = (*options.plan.ours, *options.plan.peers)
     facts = provenance(options.plan.compare_seeds[0], asdict(options.plan), versions(names))

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import re
-import signal
 import sys
 import time
 import urllib.request
@@ -29,6 +28,7 @@ from loadtest.children import ChildError, Family, answers, free_port
 from loadtest.mixes import CHAT_PATH, MODEL
 from loadtest.procfs import PeakRss, tree_rss_bytes
 from loadtest.provenance import headline, provenance
+from loadtest.stopping import stop_by_signal
 from loadtest.table import markdown
 
 TARGET_BYTES = 20_000
@@ -72,8 +72,7 @@ class Target:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print the table; not 0 when a call was lost, or it took too long."""
     options = read_options(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop_by_signal()
     facts = provenance(0, {name: getattr(options, name) for name in Options.__slots__}, {})
     rows: list[list[str]] = []
     status = 1

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -35,6 +34,7 @@ from loadtest.program.sessions import PROGRAMS
 from loadtest.program.shapes import SHAPES
 from loadtest.program.tables import report
 from loadtest.provenance import headline, provenance
+from loadtest.stopping import stop_by_signal
 
 FULL = Plan(
     programs=tuple(SHAPES),
@@ -71,8 +71,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the plan, print its tables; not 0 when a server did not start, a run failed, or it was stopped early."""
     options = read_options(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop_by_signal()
     facts = provenance(options.plan.seeds[0], asdict(options.plan), {})
     options.out.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
