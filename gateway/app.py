@@ -34,6 +34,7 @@ from gateway.control.variable_access import VariableAccess
 from gateway.control.variable_stream import VariableStream
 from gateway.control.variables import variable_routes
 from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.kept_items import KeptItems
 from gateway.dataflow.live import Live
 from gateway.dataflow.maps import Maps
 from gateway.dataflow.owners import Owners
@@ -71,6 +72,7 @@ from gateway.store.keys import Bounds
 from gateway.store.learned import Learned
 from gateway.store.leases import Leases
 from gateway.store.liveness import Liveness
+from gateway.store.map_items import MapItems
 from gateway.store.recorder import Recorder
 from gateway.store.retries import Retries as RetryStore
 from gateway.store.sessions import Sessions
@@ -213,7 +215,9 @@ class Gateway:
             programs=programs,
             foresight=foresight,
         )
-        self.maps = Maps(parking, dataflow, self.intake.item)
+        self.maps = Maps(
+            parking, dataflow, self.intake.item, KeptItems(MapItems(self.store, self._bounds), dataflow)
+        )
         gate = Gate(self.sessions, placements, dataflow, programs, foresight.ready)
         self.dispatcher = Dispatcher(
             self.loop,
@@ -302,6 +306,7 @@ class Gateway:
         self.dispatcher.limits = attempt_limits(settings)
         self.parking.limit_per_tenant = self.deferred.limit_per_tenant = settings.limits.parked_per_tenant
         self.maps.limit_items = settings.limits.map_items
+        self.maps.limit_bytes = settings.limits.reply_bytes
         self.dataflow.input_s = settings.timeouts.input_s
         self.dispatcher.learns = settings.hints.mode != "off"
         logs.set_level(settings.log.level)

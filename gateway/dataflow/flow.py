@@ -24,7 +24,7 @@ from gateway.dataflow.outputs import Outputs, OutputWriter, session_of
 from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.watch import Inputs
-from gateway.errors import BadRequest, StoreUnavailable, Unsupported
+from gateway.errors import BadRequest, StoreUnavailable
 from gateway.http.bodies import Bodies
 from gateway.replies.tee import ItemsTee, Tee, WholeTee
 from gateway.states import CallState
@@ -92,8 +92,6 @@ class Dataflow:
             plan = call.plan = compile_plan(call.request, call.hint)
         except HintError as error:
             raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
-        if plan.over is not None and call.hint.mode is Mode.DEFERRED:
-            raise Unsupported("A `map` cannot be deferred in this version: wait for it.", param="mode")
         call.note(*plan.template.note_unused())
         return plan
 
@@ -132,6 +130,7 @@ class Dataflow:
         owner = self._owners.replica
         epoch = await self._variables.take_over(call.tenant, session_of(call), call.call_id, owner)
         plan.epoch = epoch or 0
+        plan.resumed = True
         plan.undone = bool(plan.names)
 
     async def fill(self, call: Call, plan: Plan, *, reserved: bool = False) -> None:

@@ -19,6 +19,7 @@ from engines.base import RawHeaders
 from gateway.call import Call
 from gateway.dataflow.errors import UpstreamFailed
 from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.kept_items import KeptItems
 from gateway.dataflow.parking import Parking
 from gateway.errors import LoomgateError, TooLarge, WorkerFailed
 from gateway.replies.collected import Collected
@@ -27,7 +28,7 @@ from gateway.variables.mapped_reply import mapped_reply
 from gateway.variables.plan import Filling, Plan
 from gateway.variables.transforms import list_items, list_value
 from gateway.variables.values import TransformFailed
-from hints.model import Output
+from hints.model import Mode, Output
 
 Run = Callable[[Call, RawHeaders, Send], Awaitable[None]]
 """Runs one call to its end. Raises: LoomgateError."""
@@ -39,8 +40,12 @@ Waiting = asyncio.Task[Mapping[str, StoredValue]]
 class Maps:
     """Runs mapped calls. Each item runs in a task that its map owns."""
 
-    def __init__(self, parking: Parking, dataflow: Dataflow, derive: Derive) -> None:
+    def __init__(self, parking: Parking, dataflow: Dataflow, derive: Derive, kept: KeptItems) -> None:
+        """`kept` are the replies of deferred maps' items."""
         self.limit_items = 500
+        self.limit_bytes = 64 << 20
+        """Of all replies of a deferred map."""
+        self._kept = kept
         self._parking = parking
         self._dataflow = dataflow
         self._derive = derive
@@ -56,6 +61,8 @@ class Maps:
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from None
         done = [task.result() for task in tasks]
+        if call.hint.mode is Mode.DEFERRED and sum(len(body) for _, body in done) > self.limit_bytes:
+            raise TooLarge("The replies of the map are over [limits] reply_bytes.", code="map_too_large")
         await self._commit(call, plan, [item for item, _ in done])
         shape, created = call.request.route.shape, int(call.arrived_at)
         return mapped_reply(call.call_id, call.ready.model, created, shape, [body for _, body in done])
@@ -67,12 +74,32 @@ class Maps:
         own = plan.of_item(call.call_id, index, value)
         item = self._derive(call, f"{call.call_id}.{index}", tuple(Output(name) for name in own.names))
         item.plan = own
+        if call.hint.mode is Mode.DEFERRED:
+            return item, await self._run_kept(call, item, index, own, resumed=plan.resumed, client=client, run=run)
+        return item, await self._run_once(item, index, own, client, run)
+
+    async def _run_once(self, item: Call, index: int, own: Plan, client: RawHeaders, run: Run) -> bytes:
+        """The reply of one item, its values committed. Raises: LoomgateError."""
         self._dataflow.fill_item(item, own)
         collected = Collected()
         await run(item, client, collected.send)
         if collected.status != 200 or not collected.is_complete:
             raise _failed(index, item, collected)
-        return item, collected.body
+        return collected.body
+
+    async def _run_kept(
+        self, call: Call, item: Call, index: int, own: Plan, *, resumed: bool, client: RawHeaders, run: Run
+    ) -> bytes:
+        """The same for a deferred map, which another attempt may have come as far with.
+
+        What it produces is committed here, not by the relay, and is accepted for good. Raises: LoomgateError.
+        """
+        body = await self._kept.recall(call, item, own, index) if resumed else None
+        if body is None:
+            own.undone, own.awaited = False, True
+            body = await self._run_once(item, index, own, client, run)
+            body = await self._kept.keep(call, item, own, index, body)
+        return body
 
     async def _commit(self, call: Call, plan: Plan, items: list[Call]) -> None:
         """Commit the lists, unless an item gave no value: then they have failed already."""

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from gateway.store.keys import SCHEMA, Bounds, call_key, deferred_keys, holder_keys
+from gateway.store.keys import SCHEMA, Bounds, call_key, deferred_keys, holder_keys, items_key
 from gateway.store.scripts import Arg, Runner, load
 
 LEASE_MS = 6_000
@@ -115,7 +115,8 @@ class Deferred:
     async def finish(self, call: DeferredCall, reply: DeferredReply) -> bool:
         """Give a call its outcome; False if it had one. Then its lease is given up."""
         args = (SCHEMA, self._ttl_s, call.call_id, msgspec.msgpack.encode(reply))
-        first = await self._store.run(_FINISH, self._keys(call), args)
+        items = items_key(call.tenant, call.session, call.call_id)
+        first = await self._store.run(_FINISH, (*self._keys(call), items), args)
         await self.drop((call.name,))
         return bool(first)
 

@@ -17,6 +17,7 @@
 | `lg:1:{tenant/session}:awaited` | zset | variable that a call waits for by the end of its mark in ms | 5 s |
 | `lg:1:{tenant/session}:deferred` | hash | deferred call, unended -> `schema\\|attempts\\|payload` | session |
 | `lg:1:{tenant/session}:replies` | hash | deferred call -> `schema\\|its reply` | session |
+| `lg:1:{tenant/session}:items:call` | hash | item of a deferred map, unended -> `schema\\|its reply` | session |
 | `lg:1:{tenant/:call/id}:session` | string | the session of a deferred call | session |
 | `lg:1:{tenant/:retry/key}:call` | string | `schema\\|state\\|fingerprint\\|call id or reply` | lease, reply |
 | `lg:1:{:fleet}:cancelled` | zset | `tenant/session` that was cancelled by when, Redis' clock in ms | 60 s |
@@ -112,6 +113,11 @@ def deferred_keys(tenant: str, session: str) -> tuple[str, str]:
     """The session's deferred calls that have no outcome yet, and the outcomes of the others."""
     tag = _session_tag(tenant, session)
     return f"{tag}:deferred", f"{tag}:replies"
+
+
+def items_key(tenant: str, session: str, call_id: str) -> str:
+    """The replies of a deferred map's items."""
+    return f"{_session_tag(tenant, session)}:items:{_encoded(call_id)}"
 
 
 def holder_keys() -> tuple[str, str]:

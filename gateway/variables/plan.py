@@ -44,6 +44,8 @@ class Plan(Unique):
     """Declared, and neither committed nor failed yet."""
     fenced: str | None = None
     """One of its outputs that the store did not take from it, since this attempt is no longer the one in force."""
+    resumed: bool = False
+    """An earlier attempt at the call may have come to a part of it."""
     gathers: bool = False
     """The engine is to stream though its client does not ask for it: items of a list are wanted as they come."""
     begun: bool = False

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import openai
+import orjson
 import pytest
 
 from engines.simulated import Behaviour
@@ -154,3 +155,27 @@ def kill(rig: Rig) -> None:
 class _Gone:
     async def run(self, *_: object) -> None:
         raise asyncio.CancelledError
+
+
+async def test_a_deferred_map_runs_without_its_client_over_a_list_that_comes_later(durable: Program) -> None:
+    accepted = await durable.call("got {{files}}", mode="deferred", inputs="files", outputs="out;map")
+    reader = durable.begin("{{out.1}}", inputs="out.1")
+    assert accepted.status_code == 202
+    assert (await durable.put("files", '["a", "b"]')).status_code == 201
+
+    status, body = await outcome(durable.rig, accepted.json()["id"])
+    assert status == 200
+    replies = [bare(choice["message"]["content"]) for choice in orjson.loads(body)["choices"]]
+    assert replies == ["got a", "got b"]
+    assert said(await reader) == "got b"
+    assert orjson.loads((await durable.get("out")).json()["value"]) == ["echo: got a", "echo: got b"]
+
+
+async def test_a_deferred_map_whose_item_fails_has_that_for_its_outcome(durable: Program) -> None:
+    accepted = await durable.call("{{files}}", mode="deferred", inputs="files", outputs="out;map")
+    reader = durable.begin("{{out}}", inputs="out")
+    await durable.put("files", orjson.dumps(["a", "x" * 60_000]).decode())
+
+    status, body = await outcome(durable.rig, accepted.json()["id"])
+    assert (status, orjson.loads(body)["error"]["code"]) == (502, "map_failed")
+    assert (await reader).status_code == 424
