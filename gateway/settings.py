@@ -187,12 +187,12 @@ class Schedule(Section):
     order: Name = "shortest_remaining"
     group: Name = "prefix"
     place: Name = "sibling_aware"
-    admit: Name = "class_tokens"
+    admit: Name = "found"
     share: Name = "weighted_service"
     tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""
     max_calls_per_worker: Count = 128
-    """In flight per worker, over all replicas."""
+    """In flight per worker, over all replicas; with `found` at most."""
     default_kv_tokens: Count = 131_072
     """Tokens in flight for a worker that does not tell its KV capacity."""
     sticky_margin: Annotated[float, Field(ge=0, le=1)] = 0.3

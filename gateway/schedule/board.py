@@ -24,7 +24,7 @@ _LATENCY = Objective.LATENCY
 class Board:
     """Mutable; decides nothing. Read it anywhere, change it through its methods."""
 
-    __slots__ = ("_tickets", "bound", "calls", "pools", "queued", "tenants", "timers", "workers")
+    __slots__ = ("_tickets", "bound", "calls", "pools", "queued", "tenants", "timers", "waiting_since_s", "workers")
 
     def __init__(self, share: SharePolicy) -> None:
         self.calls: dict[str, Entry] = {}
@@ -34,6 +34,8 @@ class Board:
         self.timers = RankedQueue()
         """Queued calls whose wait has a bound, by when it ends."""
         self.queued = 0
+        self.waiting_since_s = 0.0
+        """When the first of those queued came; of meaning while there are any."""
         self.bound = 0
         """Of the queued, those that wait for one worker."""
         self._tickets = 0
@@ -192,6 +194,8 @@ class Board:
                 group = entry.pool.groups[group_key] = RankedQueue()
             entry.group = group
             group.push(entry.rank_s, entry)
+        if not self.queued:
+            self.waiting_since_s = now_s
         self.queued += 1
 
 

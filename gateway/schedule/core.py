@@ -9,6 +9,7 @@ O(workers) where a call is placed or a worker looks at the others' queues.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf as INFINITY
 from typing import Final
 
 from gateway.cache.index import PrefixIndex
@@ -166,6 +167,8 @@ class Scheduler:
             return
         if event.usage is not None and now_s >= entry.worker.learns_from_s:
             self._learn(entry, entry.worker, event.usage, now_s)
+        if self._board.queued and event.usage is not None:
+            self._climb(entry, entry.worker, event.usage, now_s)
         self._end(entry, now_s, effects)
 
     def _failed(self, event: events.Failed, now_s: float, effects: _Effects) -> None:
@@ -303,6 +306,16 @@ class Scheduler:
         if run is not None:
             entry.run = None
             run.end(entry.service_s, now_s - entry.dispatched_s)
+
+    def _climb(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
+        """The reply ended while others wait: it shows how fast the worker is under its limit of calls."""
+        climb = worker.climb
+        if climb is None:
+            return
+        work = worker.work(entry.missing_tokens, usage.completion_tokens)
+        since_s = self._board.waiting_since_s if worker.calls >= worker.limit_calls else INFINITY
+        if climb.finished(work, now_s, since_s):
+            worker.limit_calls = climb.limit
 
     def _learn(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
         """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""

@@ -9,6 +9,7 @@ from gateway.estimate.service import ServiceTimes
 from gateway.schedule.board import Board
 from gateway.schedule.entry import Entry
 from gateway.schedule.events import LoadRead, WorkerUp
+from gateway.schedule.policies.admit import ADMITS
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
@@ -20,7 +21,7 @@ AGE_EVERY_S: Final = 1.0
 class Fleet:
     """Changes workers on the board, in the prefix index and in the service times together."""
 
-    __slots__ = ("_aged_s", "_board", "_index", "_service", "_settings")
+    __slots__ = ("_aged_s", "_board", "_climbs", "_index", "_service", "_settings")
 
     def __init__(
         self, settings: SchedulerSettings, board: Board, index: PrefixIndex, service: ServiceTimes
@@ -30,6 +31,7 @@ class Fleet:
         self._index = index
         self._service = service
         self._aged_s: float | None = None
+        self._climbs = ADMITS[settings.admit](settings).climbs
 
     def up(self, event: WorkerUp) -> tuple[WorkerState, list[Entry]]:
         """The worker takes calls. Returned with it: stranded calls it may help, and calls of models it dropped."""
@@ -108,6 +110,8 @@ class Fleet:
         settings = self._settings
         budget_tokens = max(1, int(settings.default_kv_tokens * settings.budget_ratio))
         worker = WorkerState(name, self._service.add(name), budget_tokens, settings.max_calls_per_worker)
+        if self._climbs:
+            worker.find_limit()
         self._board.workers[name] = worker
         self._index.add(name, settings.default_kv_tokens)
         return worker

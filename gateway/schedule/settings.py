@@ -12,7 +12,7 @@ POLICIES: Final[dict[str, frozenset[str]]] = {
     ),
     "group": frozenset({"none", "prefix"}),
     "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
-    "admit": frozenset({"calls", "class_tokens", "tokens"}),
+    "admit": frozenset({"calls", "class_tokens", "found", "tokens"}),
     "share": frozenset({"none", "weighted_service"}),
 }
 """The names each kind of policy goes by; their constructors are in `policies/<kind>`."""
@@ -28,7 +28,7 @@ class SchedulerSettings:
     order: str = "shortest_remaining"
     group: str = "prefix"
     place: str = "sibling_aware"
-    admit: str = "class_tokens"
+    admit: str = "found"
     share: str = "weighted_service"
     seed: int = 0
 
@@ -55,6 +55,8 @@ class SchedulerSettings:
 
     throughput_share: float = 0.25
     """What throughput calls may have in flight beside latency calls, of a worker's calls and tokens."""
+    latency_slowdown: float = 2.0
+    """How much longer than a single call's a step may be beside latency calls for the sake of throughput calls."""
     latency_linger_s: float = 0.5
     """How long after a latency call that stays so: the next of its program may be about to come."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.batch import Batch
 from gateway.estimate.rates import WorkerRates
+from gateway.schedule.climb import Climb
 from gateway.schedule.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class WorkerState:
         "blocks",
         "budget_tokens",
         "calls",
+        "climb",
         "external_calls",
         "filling",
         "fills",
@@ -81,6 +83,8 @@ class WorkerState:
         """Of a worker whose KV events are told."""
         self.budget_tokens = budget_tokens
         self.max_calls = max_calls
+        self.climb: Climb | None = None
+        """Finds the limit of calls, where that is not what is set."""
         self.share = 1.0
         self.limit_tokens = budget_tokens
         self.limit_calls = max_calls
@@ -93,6 +97,18 @@ class WorkerState:
             self.share = min(1.0, max(0.0, share))
         self.limit_tokens = int(self.budget_tokens * self.share)
         self.limit_calls = max(1, int(self.max_calls * self.share))
+        if self.climb is not None:
+            self.climb.resize(self.limit_calls)
+            self.limit_calls = self.climb.limit
+
+    def find_limit(self) -> None:
+        """From now on its limit of calls is found."""
+        self.climb = Climb(self.limit_calls)
+        self.limit_calls = self.climb.limit
+
+    def work(self, missing_tokens: int, output_tokens: int) -> float:
+        """Of a reply, in tokens of output: prompt tokens by what they take of its time beside one of these."""
+        return output_tokens + missing_tokens * self.rates.prefill_s / max(self.rates.step_s(1.0, 0.0), 1e-9)
 
     def is_near_latency(self) -> bool:
         """Whether a latency call is in flight here, was just now, or waits for this worker or any of its pools."""

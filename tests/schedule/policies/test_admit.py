@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+from statistics import median
+
 from gateway.estimate.rates import WorkerRates
+from gateway.nouns import ReadyCall, Usage
+from gateway.schedule.climb import START
+from gateway.schedule.core import Scheduler
+from gateway.schedule.events import Arrived, Dispatch, Finished, WorkerUp
 from gateway.schedule.policies.admit.calls import CallLimit
 from gateway.schedule.policies.admit.class_tokens import ClassTokens
+from gateway.schedule.policies.admit.found import Found
 from gateway.schedule.policies.admit.tokens import TokenBudget
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
@@ -53,3 +60,40 @@ def test_beside_latency_work_throughput_calls_have_a_part_of_the_worker_and_at_l
     assert not admit.fits_throughput(busy, 1)
     busy.throughput_calls = 0
     assert admit.fits_throughput(busy, 10**6)
+
+
+def test_beside_a_latency_call_a_step_grows_by_so_much_at_most():
+    admit = Found(SchedulerSettings(latency_slowdown=2.0))
+    slow_to_share = WorkerState("w0", WorkerRates(), 1_000_000, 256)
+    slow_to_share.latency_calls = slow_to_share.throughput_calls = 1
+    step_s = slow_to_share.rates.step_s
+    room = []
+    for calls in range(1, 200):
+        slow_to_share.calls, slow_to_share.tokens = calls, 100 * calls
+        room.append(admit.fits_throughput(slow_to_share, 100))
+        assert room[-1] == (step_s(calls + 1, 100 * calls + 100) <= 2 * step_s(1, 0))
+    assert room[0]
+    assert not room[-1]
+    assert room == sorted(room, reverse=True), "growing what is in flight never makes room"
+    slow_to_share.throughput_calls = 0
+    assert admit.fits_throughput(slow_to_share, 100), "one always has room"
+    slow_to_share.throughput_calls, slow_to_share.latency_calls = 1, 0
+    assert admit.fits_throughput(slow_to_share, 100), "nobody is near"
+
+
+def test_the_core_finds_its_workers_limits_and_queues_beyond():
+    core = Scheduler(SchedulerSettings(admit="found", max_queue_per_tenant=10_000))
+    core.on(WorkerUp("w0", ("m",)), 0.0)
+    running: list[str] = []
+    for number in range(3_000):
+        call = ReadyCall(f"c{number}", "t", "m", 0.0, 10, 10)
+        running += [e.call_id for e in core.on(Arrived(call), 0.0) if isinstance(e, Dispatch)]
+    assert len(running) == START
+    now_s, in_flight = 0.0, list[int]()
+    while running:
+        now_s += 1.0 / min(len(running), 40)
+        ended = Finished(running.pop(0), Usage(10, 10, 0))
+        running += [e.call_id for e in core.on(ended, now_s) if isinstance(e, Dispatch)]
+        in_flight.append(len(running))
+    assert 30 <= median(in_flight) <= 64, "around forty; trials go beyond"
+    core.integrity()

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from gateway.schedule.policies.admit.calls import CallLimit
 from gateway.schedule.policies.admit.class_tokens import ClassTokens
+from gateway.schedule.policies.admit.found import Found
 from gateway.schedule.policies.admit.tokens import TokenBudget
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -14,6 +15,10 @@ from gateway.schedule.worker import WorkerState
 
 class AdmitPolicy(Protocol):
     """Says whether there is room. Pure and without memory; growing what is in flight never makes room."""
+
+    @property
+    def climbs(self) -> bool:
+        """Whether workers' limits of calls are to be found, up to `max_calls_per_worker`."""
 
     def fits(self, worker: WorkerState, tokens: int) -> bool:
         """Whether a call charged `tokens` (missing prompt tokens and expected output) may start on `worker` now."""
@@ -25,5 +30,6 @@ class AdmitPolicy(Protocol):
 ADMITS: Final[dict[str, Callable[[SchedulerSettings], AdmitPolicy]]] = {
     "calls": CallLimit,
     "class_tokens": ClassTokens,
+    "found": Found,
     "tokens": TokenBudget,
 }

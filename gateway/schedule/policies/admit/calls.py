@@ -11,6 +11,8 @@ class CallLimit:
 
     __slots__ = ()
 
+    climbs = False
+
     def __init__(self, settings: SchedulerSettings) -> None:
         del settings
 

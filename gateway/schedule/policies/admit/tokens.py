@@ -15,6 +15,8 @@ class TokenBudget:
 
     __slots__ = ()
 
+    climbs = False
+
     def __init__(self, settings: SchedulerSettings) -> None:
         del settings
 

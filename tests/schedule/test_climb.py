@@ -1,0 +1,89 @@
+"""The limit that is found, against workers of known throughput: a knee, one that moves, noise, too few calls."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf as INFINITY
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.schedule.climb import START, Climb
+
+
+class Fixture:
+    """A worker that is as fast as `min(calls, knee)` replies of work 10 a second, give or take `noise`."""
+
+    def __init__(self, climb: Climb, knee: float, noise: float = 0.0, seed: int = 0) -> None:
+        self.climb = climb
+        self.knee = knee
+        self.noise = noise
+        self.random = Random(seed)
+        self.now_s = 0.0
+        self.limits: list[int] = []
+
+    def serve(self, replies: int) -> Fixture:
+        for _ in range(replies):
+            rate = min(self.climb.limit, self.knee) * self.random.uniform(1 - self.noise, 1 + self.noise)
+            self.now_s += 1.0 / rate
+            self.climb.finished(10.0, self.now_s, 0.0)
+            self.limits.append(self.climb.limit)
+        return self
+
+    def usual(self) -> int:
+        """The limit of most of the latest replies: trials aside."""
+        late = sorted(self.limits[-len(self.limits) // 2 :])
+        return late[len(late) // 2]
+
+
+@pytest.mark.parametrize("knee", [3, 10, 40, 200])
+def test_it_comes_to_a_knee_from_either_side(knee: int):
+    found = Fixture(Climb(512), knee, noise=0.2).serve(30_000).usual()
+    assert 0.75 * knee <= found <= 1.6 * knee
+
+
+@pytest.mark.parametrize(("before", "after"), [(10, 60), (60, 10)])
+def test_it_follows_a_knee_that_moves(before: int, after: int):
+    fixture = Fixture(Climb(512), before, noise=0.2).serve(20_000)
+    fixture.knee = after
+    assert 0.75 * after <= fixture.serve(60_000).usual() <= 1.6 * after
+
+
+@given(knee=st.floats(0.5, 100), noise=st.floats(0, 0.9), seed=st.integers(0, 9), most=st.integers(1, 64))
+def test_it_stays_within_one_and_the_most(knee, noise, seed, most):
+    fixture = Fixture(Climb(most), knee, noise, seed).serve(600)
+    assert all(1 <= limit <= most for limit in fixture.limits)
+    fixture.climb.resize(max(1, most // 3))
+    assert all(1 <= limit <= max(1, most // 3) for limit in fixture.serve(300).limits[600:])
+
+
+def test_where_it_settles_it_moves_little():
+    fixture = Fixture(Climb(512), 24, noise=0.1).serve(40_000)
+    late = fixture.limits[20_000:]
+    changes = sum(before != after for before, after in pairwise(late))
+    assert changes < len(late) / 50
+    assert max(late) <= 2 * min(late)
+
+
+def test_without_calls_that_wait_it_learns_nothing():
+    climb = Climb(512)
+    for number in range(5_000):
+        assert not climb.finished(10.0, float(number), INFINITY)
+    assert climb.limit == START
+
+
+def test_a_window_that_was_not_full_all_the_time_begins_again():
+    climb = Climb(512)
+    for number in range(5_000):
+        assert not climb.finished(10.0, float(number), number - number % 20)
+    assert climb.limit == START
+
+
+def test_what_was_found_goes_with_the_share_of_the_worker():
+    climb = Climb(128)
+    climb.resize(64)
+    assert climb.limit == START // 2
+    climb.resize(128)
+    assert climb.limit == START
