@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import partial
 from itertools import count
 
 from starlette.types import Send
@@ -30,6 +31,8 @@ from gateway.variables.transforms import list_items, list_value
 from gateway.variables.values import TransformFailed
 from hints.model import Mode, Output
 
+QUICK_CHARS = 16_384
+"""A list this long is read in some ten milliseconds at most."""
 Run = Callable[[Call, RawHeaders, Send], Awaitable[None]]
 """Runs one call to its end. Raises: LoomgateError."""
 Derive = Callable[[Call, str, tuple[Output, ...]], Call]
@@ -129,7 +132,7 @@ class Maps:
                     del waiting[1:]
                     continue
                 await asyncio.wait((whole,))
-                for value in self._rest(name, whole.result()[name].text)[index:]:
+                for value in (await self._rest(name, whole.result()[name].text))[index:]:
                     yield value
                 return
         finally:
@@ -143,10 +146,11 @@ class Maps:
         work = self._parking.wait(call.tenant, session, (name,), (), within_s=within_s, reserved=reserved)
         return asyncio.create_task(work, name=f"wait for {name}")
 
-    def _rest(self, name: str, text: str) -> list[Filling]:
-        """The items of the whole list. Raises: UpstreamFailed, TooLarge."""
+    async def _rest(self, name: str, text: str) -> list[Filling]:
+        """The items of the whole list; of a long one by a thread. Raises: UpstreamFailed, TooLarge."""
+        read = partial(list_items, name, text, self.limit_items)
         try:
-            items: list[Filling] = [*list_items(name, text)]
+            items: list[Filling] = [*(read() if len(text) <= QUICK_CHARS else await asyncio.to_thread(read))]
         except TransformFailed as error:
             raise UpstreamFailed(f"{name} is no list: {error.reason}", name, Cause(()), code="not_a_list") from None
         self._check_limit(len(items), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from gateway.variables.values import (
     Value,
     ValueTooLarge,
 )
+
+_PIECE_CHARS = 4096
+"""Of a list, read at once."""
 
 
 def produce(
@@ -74,13 +78,21 @@ def _check_size(name: str, value: Value, limit_bytes: int) -> None:
         raise ValueTooLarge(name, size_bytes, limit_bytes)
 
 
-def list_items(name: str, text: str) -> list[Value]:
-    """The items of a value that holds a JSON list, as `each` gives them. Raises: TransformFailed."""
+def list_items(name: str, text: str, at_most: int = sys.maxsize) -> list[Value]:
+    """The items of a value that holds a JSON list, as `each` gives them. Raises: TransformFailed.
+
+    Of a longer list than `at_most` not all is read: there are some items too many.
+    """
     scanner = ListScanner(limit_chars=max(1, len(text)))
-    items = scanner.feed(text)
-    scanner.end()
-    if scanner.state is not ScanState.ENDED:
-        raise TransformFailed(name, scanner.reason or "it is no list")
+    items: list[str] = []
+    for start in range(0, len(text), _PIECE_CHARS):
+        items += scanner.feed(text[start : start + _PIECE_CHARS])
+        if len(items) > at_most:
+            break
+    else:
+        scanner.end()
+        if scanner.state is not ScanState.ENDED:
+            raise TransformFailed(name, scanner.reason or "it is no list")
     return [item_value(f"{name}.{index}", item) for index, item in enumerate(items)]
 
 
