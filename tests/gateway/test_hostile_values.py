@@ -1,4 +1,4 @@
-"""Values and lists that are too big, read by too many, or by nobody who reads: memory has a bound, and others go on."""
+"""Values and lists that are too big, read by too many, or by clients that never read: memory has a bound."""
 
 from __future__ import annotations
 

@@ -170,6 +170,8 @@ class Agreement(RuleBasedStateMachine):
         if call.status == 200 and (call.said is not None or call.items):
             said = [item.said for item in call.items] if call.items else [call.said]
             assert exchange.text == "\n".join(map(str, said)), f"{call}: {exchange.body!r}"
+        if call.refused:
+            assert exchange.error["code"] == call.refused, exchange.body
         if call.status == 424 and call.failed_by:
             self.check_causes(call, exchange)
 
@@ -189,7 +191,7 @@ class Agreement(RuleBasedStateMachine):
         if exchange.error["code"] == "input_timeout":
             assert self.model.now_s >= call.deadline_s, message
             return
-        said = re.findall(r"\(call ([\w.-]+)\)", message)
+        said = re.findall(r"\(call ([\w.-]+)\):", message)
         chain = [self.by_call_id.get(call_of_item(call_id)) for call_id in said]
         assert chain, message
         assert chain[0] in call.failed_by, (message, call)

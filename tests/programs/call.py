@@ -63,7 +63,8 @@ class Call:
     """Of its reply, once it is over. 599 stands for any of 502, 503 and 504."""
     said: str | None = None
     """What its worker said, once that was all."""
-    refused: bool = False
+    refused: str = ""
+    """The code of the error, if it was never declared."""
     begun: bool = False
     """Whether the client has its first byte."""
     planned: str = ""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -23,6 +25,7 @@ from tests.programs.world import REPLICAS_SETTLE_S, TENANTS, WORKERS
 
 APART_S = 0.01
 """Between two calls, so that no two of them run out of time at once."""
+T = TypeVar("T")
 PUT = ("{{a}}", "put 7", '["pa", "pb"]')
 
 
@@ -50,7 +53,7 @@ class Programs(Agreement):
 
     def submit_one(self, spec: Spec) -> None:
         call = Call(len(self.model.calls), spec, spec.gateway % self.gateways)
-        if self.model.session_of(call).refuses(call) == 409:
+        if self.model.session_of(call).refuses(call) == "variable_taken":
             call.spec = replace(spec, keyed=False)  # with a key it waits some seconds for the other to be gone
         self.model.submit(call)
         self.sent[call.number] = self.send(call, call.gateway)
@@ -79,28 +82,32 @@ class Programs(Agreement):
 
     @rule(pick=picks)
     def leave(self, pick: int) -> None:
-        """A client closes its connection."""
+        """A client closes its connection; often one of two that wait for the same call."""
         clients = [*((self.model.calls[n], exchange) for n, exchange in self.sent.items()), *self.again]
-        call, exchange = clients[-1 - pick % len(clients)]
+        shared = [(call, exchange) for call, exchange in self.again if call.stand is not Stand.OVER]
+        call, exchange = prefer(pick, shared, clients)[0]
         self.now(exchange.leave)
         self.run(self.world.loop.settle())
         if all(other.left or other.ended for each, other in clients if each is call):
             self.model.left(call, lingers=not self.sent[call.number].ended)
         self.agree()
 
-    @rule(place=st.sampled_from(TENANTS), name=st.sampled_from(NAMES), text=st.sampled_from(PUT), gateway=picks)
-    def put(self, place: str, name: str, text: str, gateway: int) -> None:
-        """A variable is set from outside."""
+    @rule(tenant=st.sampled_from(TENANTS), pick=picks, text=st.sampled_from(PUT), gateway=picks)
+    def put(self, tenant: str, pick: int, text: str, gateway: int) -> None:
+        """A variable is set from outside; often one that has a producer, or a value."""
+        name = prefer(pick, list(self.model.session(tenant, "run").variables), NAMES)[0]
         path = f"/v1/workflow/sessions/run/variables/{name}"
-        answer = self.ask(gateway, place, "PUT", path, text.encode())
-        assert answer.status == self.model.put(place, "run", name, text)
+        answer = self.ask(gateway, tenant, "PUT", path, text.encode())
+        assert answer.status == self.model.put(tenant, "run", name, text)
         self.agree()
 
-    @rule(tenant=st.sampled_from(TENANTS), session=st.sampled_from(("run", "other", *["none"] * 6)), gateway=picks)
-    def cancel(self, tenant: str, session: str, gateway: int) -> None:
-        """A session is cancelled, often one that nobody has. Not on a real Redis, by whose clock it ages."""
+    @rule(pick=picks, is_meant=st.sampled_from((True, False, False, False)), gateway=picks)
+    def cancel(self, pick: int, is_meant: bool, gateway: int) -> None:
+        """A session is cancelled, or else one that nobody has. Not on a real Redis, by whose clock it ages."""
         if self.url is not None:
             return
+        tenant, session = prefer(pick, [], list(self.model.sessions))[0]
+        session = session if is_meant else "none"
         answer = self.ask(gateway, tenant, "POST", f"/v1/workflow/sessions/{session}/cancel")
         assert answer.status in (200, 404)
         self.model.cancel(tenant, session)
@@ -177,9 +184,9 @@ class Programs(Agreement):
     @rule(pick=picks, status=st.sampled_from([400, 500, 503]))
     def answer_with_an_error(self, pick: int, status: int) -> None:
         """A worker refuses a call, or has failed at it."""
-        for attempt, call in self.at_work(pick):
-            if not attempt.head.done():
-                self.refuse(attempt, call, status)
+        fresh = [each for each in self.busy() if not each[0].head.done()]
+        for attempt, call in prefer(pick, [each for each in fresh if each[1].parent is not None], fresh):
+            self.refuse(attempt, call, status)
 
     def refuse(self, attempt: Attempt, call: Call, status: int) -> None:
         with self.ejections() as ejected:
@@ -193,7 +200,7 @@ class Programs(Agreement):
     @rule(pick=picks, unreachable=st.booleans())
     def die(self, pick: int, unreachable: bool) -> None:
         """A worker's connection breaks: before the first byte another worker tries, later the call has failed."""
-        for attempt, call in self.at_work(pick):
+        for attempt, call in prefer(pick, [each for each in self.busy() if each[0].said_chars], self.busy()):
             self.break_off(attempt, call, unreachable and not attempt.head.done())
 
     def break_off(self, attempt: Attempt, call: Call, unreachable: bool) -> None:
@@ -211,8 +218,11 @@ class Programs(Agreement):
 
     def at_work(self, pick: int) -> list[tuple[Attempt, Call]]:
         """One of the calls at workers, or none."""
-        busy = self.world.at_workers()
-        return [(attempt, self.call_of(attempt)) for attempt in busy[pick % len(busy) :][:1]] if busy else []
+        return prefer(pick, [], self.busy())
+
+    def busy(self) -> list[tuple[Attempt, Call]]:
+        """What workers are asked to do."""
+        return [(attempt, self.call_of(attempt)) for attempt in self.world.at_workers()]
 
     def begin_stream(self, attempt: Attempt, call: Call) -> None:
         """A client that asked for no stream has its first byte with the last."""
@@ -244,6 +254,12 @@ class Programs(Agreement):
         """See `Agreement`."""
         while self.world.at_workers():
             self.answer(0, True, 2)
+
+
+def prefer(pick: int, rare: Sequence[T], usual: Sequence[T]) -> list[T]:
+    """One of the rare, if there are any, two times out of three; else of the usual, the latest first; or none."""
+    of = rare if rare and pick % 3 else usual
+    return [of[-1 - pick // 3 % len(of)]] if of else []
 
 
 class Ejections:

@@ -45,10 +45,10 @@ class Model:
         session = self.session_of(call)
         self.calls.append(call)
         call.deadline_s = self.now_s + INPUT_S
-        status = session.refuses(call)
-        if status:
-            call.refused, call.stand, call.status = True, Stand.OVER, status
-            for name in call.outputs if status == 400 else ():
+        call.refused = session.refuses(call)
+        if call.refused:
+            call.stand, call.status = Stand.OVER, 409 if call.refused == "variable_taken" else 400
+            for name in call.outputs if call.status == 400 else ():
                 if name not in session.variables and session.is_free(name, call):
                     session.variables[name] = Variable(call.number, "failed", is_list=name in call.lists)
         else:

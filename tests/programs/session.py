@@ -97,13 +97,14 @@ class Session:
         named = [call for call in self.calls if call.spec.step == name or name in call.outputs]
         return bool(named) and all(call.stand is Stand.OVER for call in named)
 
-    def refuses(self, call: Call) -> int:
-        """409 or 400, if a call cannot be declared; else 0."""
+    def refuses(self, call: Call) -> str:
+        """The error's code, if a call cannot be declared; else nothing."""
         if not all(self.is_free(name, call) for name in call.outputs):
-            return 409
+            return "variable_taken"
         if any(name in call.outputs or list_of(name) in call.lists for name in call.names):
-            return 400
-        return 400 if self._chain(call) > DEPTH else 0
+            return "graph_self"
+        length = self._chain(call)
+        return "graph_cycle" if length == float("inf") else "graph_too_deep" if length > DEPTH else ""
 
     def _chain(self, call: Call) -> float:
         """How many calls wait for each other in a row, through a new one; infinite in a cycle."""

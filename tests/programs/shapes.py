@@ -15,7 +15,7 @@ ITEMS = tuple(f"{name}.{index}" for name in NAMES for index in range(3))
 STEPS = ("s", "t")
 PLACES = (("acme", "run"), ("acme", "run"), ("acme", "run"), ("acme", "other"), ("evil", "run"))
 transforms = st.sampled_from(("text", "text", *TRANSFORMS, "list"))
-picks = st.integers(0, 15)
+picks = st.integers(0, 30)
 
 
 ROWS = (NAMES[:3], NAMES[:4], NAMES[:5], NAMES[:6], NAMES[3:])
