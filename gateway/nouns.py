@@ -69,7 +69,7 @@ class ReadyCall(Struct, frozen=True):
     """Whether it was accepted before (it was parked, or is deferred) or others wait for what it produces: then it
     is queued even where its tenant's queue is full."""
     siblings: int = 1
-    """Calls that waited for one of its inputs here, it among them: they share what that is part of."""
+    """Calls that the input it missed last made ready here, it among them: they share what that is part of."""
     tail_tokens: int = 0
     """The output length that one such reply in ten exceeds; 0 if nobody has said, else at least `output_tokens`."""
     left_s: float | None = None

@@ -19,7 +19,7 @@ class Inputs(dict[str, StoredValue]):
     """The values a call waited for."""
 
     siblings: int = 1
-    """How many calls of this replica waited for the same one, at most, this call among them."""
+    """How many calls of this replica became ready by the value that it missed last, this call among them."""
 
 
 class Waiter:
@@ -35,11 +35,11 @@ class Waiter:
         self.done: asyncio.Future[Inputs] = asyncio.get_running_loop().create_future()
 
     def got(self, name: str, value: StoredValue | None, siblings: int = 1) -> None:
-        """This one is there, for so many calls."""
+        """This one is there; it was the last one missing for so many calls."""
         self.missing.discard(name)
         if value is not None and name in self.wanted:
             self.values[name] = value
-            self.values.siblings = max(self.values.siblings, siblings)
+            self.values.siblings = 1 if self.missing else siblings
         if self.done.done():
             return
         if not self.missing:
@@ -120,8 +120,9 @@ class Watch:
     async def settle(self, name: str, value: StoredValue | None) -> None:
         """This one is there (a step has no value): all who wait for it hear so."""
         waiters = self.waiters.pop(name, ())
+        siblings = max(1, sum(1 for waiter in waiters if len(waiter.missing) == 1))
         for number, waiter in enumerate(waiters, start=1):
-            waiter.got(name, value, len(waiters))
+            waiter.got(name, value, siblings)
             if number % WAKE_AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -33,6 +33,8 @@ class LiveProgram:
         for index, call in enumerate(plan.calls):
             for step in call.waits_for:
                 self._followers[step].append(index)
+        self._together: dict[str, int] = {}
+        """By step: how many calls became ready with it."""
         self._graph = ProgramGraph(plan.start_s)
         self._ids = [f"{number}.{index}" for index in range(len(plan.calls))]
 
@@ -63,11 +65,15 @@ class LiveProgram:
     def ended(self, call: LiveCall) -> Iterator[LiveCall]:
         """A call has ended; those that waited for nothing else."""
         self.left -= 1
+        ready: list[int] = []
         for index in self._followers[call.plan.step]:
             step = self.plan.calls[index].step
             self._missing[step] -= 1
             if not self._missing[step]:
-                yield self._live(index)
+                ready.append(index)
+        readers = [index for index in ready if call.plan.step in self.plan.calls[index].reads]
+        self._together.update((self.plan.calls[index].step, len(readers)) for index in readers)
+        yield from map(self._live, ready)
 
     def queue(self, call: LiveCall) -> Standing | None:
         """How a call stands that is about to be queued."""
@@ -87,8 +93,8 @@ class LiveProgram:
         return self._graph.end(call.call_id)
 
     def siblings(self, call: LiveCall) -> int:
-        """How many calls wait for one of the values it reads, it among them."""
-        return max((len(self._followers[step]) for step in call.plan.reads), default=1)
+        """How many calls became ready with it by the value that it missed last, it among them."""
+        return self._together.get(call.plan.step, 1)
 
     def _live(self, index: int) -> LiveCall:
         plan = self.plan.calls[index]

@@ -137,3 +137,12 @@ def test_two_programs_of_one_session_are_refused() -> None:
 
 def test_quantiles_lie_between() -> None:
     assert (quantile([], 0.5), quantile([1.0], 0.95), quantile([1.0, 3.0], 0.5)) == (0.0, 1.0, 2.0)
+
+
+def test_a_conversation_declared_as_a_whole_finds_its_cache_too() -> None:
+    """Its turns all wait for the first one's value, but no two become ready together: they are no siblings."""
+    shares = {
+        mode: run(agents(80, rate_per_s=8.0), mode=mode).figures().cached_share
+        for mode in (Mode.SESSION, Mode.GATEWAY)
+    }
+    assert shares[Mode.GATEWAY] > shares[Mode.SESSION] - 0.03
