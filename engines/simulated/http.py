@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, cast
 
 import orjson
@@ -44,6 +44,21 @@ async def until_disconnect(receive: Receive) -> None:
     """Wait for the client to go."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do the work unless the client goes away first; it is cancelled then."""
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(until_disconnect(receive))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not working.done():
+            working.cancel()
+        await asyncio.wait((working, gone))
+    if not working.cancelled():
+        working.result()
 
 
 async def send_json(send: Send, value: object, status: int = 200, *headers: tuple[bytes, bytes]) -> None:

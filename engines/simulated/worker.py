@@ -6,9 +6,8 @@ of its `Behaviour`, with its fault, if any; 5. counted. A client that goes away 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +29,7 @@ from engines.simulated.http import (
     read_body,
     send_bytes,
     send_json,
-    until_disconnect,
+    while_connected,
 )
 from engines.simulated.messages import MESSAGES
 from engines.simulated.metrics import page
@@ -170,7 +169,7 @@ class SimulatedWorker:
         work = self._generator.run(dialect, body, exchange)  # type: ignore[arg-type]
         if self._generator.instant and exchange.fault is None:
             return await work
-        return await _while_connected(work, exchange.receive)
+        return await while_connected(work, exchange.receive)
 
     def _metrics(self) -> bytes:
         b = self.behaviour
@@ -211,18 +210,3 @@ class SimulatedWorker:
                 if name == b"x-fault":
                     return Fault(value.decode())
         return None
-
-
-async def _while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Do the work unless the client goes away first; it is cancelled then."""
-    working = asyncio.create_task(work)
-    gone = asyncio.create_task(until_disconnect(receive))
-    try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        gone.cancel()
-        if not working.done():
-            working.cancel()
-        await asyncio.wait((working, gone))
-    if not working.cancelled():
-        working.result()

@@ -8,6 +8,7 @@ from gateway.graph.node import DeclaredCall
 from gateway.graph.program import Changes, ProgramGraph
 from gateway.nouns import Standing
 from gateway.simulation.intake import LiveCall, reply_text
+from gateway.simulation.outcome import ProgramOutcome
 from gateway.simulation.prompts import Prompt
 from gateway.simulation.work import Mode, PlannedProgram
 
@@ -95,6 +96,11 @@ class LiveProgram:
     def siblings(self, call: LiveCall) -> int:
         """How many calls became ready with it by the value that it missed last, it among them."""
         return self._together.get(call.plan.step, 1)
+
+    def outcome(self) -> ProgramOutcome:
+        """As its client saw it, once it has ended."""
+        plan = self.plan
+        return ProgramOutcome(plan.name, plan.session, plan.start_s, self.done_s or 0.0, self.served_s, self.failed)
 
     def _live(self, index: int) -> LiveCall:
         plan = self.plan.calls[index]

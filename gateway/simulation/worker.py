@@ -15,6 +15,7 @@ from engines.simulated.iteration import IterationModel
 from engines.simulated.request import EngineRequest
 from engines.simulated.step import Step
 from gateway.schedule import events
+from gateway.simulation.outcome import WorkerOutcome
 
 
 class VirtualWorker:
@@ -57,6 +58,10 @@ class VirtualWorker:
                 yield events.BlocksStored(self.name, 0, told.request.session_id, blocks, parent, block_tokens)
             else:
                 yield events.BlocksRemoved(self.name, 0, (_bytes(told),))
+
+    def outcome(self) -> WorkerOutcome:
+        """Its share of the work so far."""
+        return WorkerOutcome(self.name, self.busy_s, self.engine.steps, self.engine.preemptions)
 
     def _begin(self, now_s: float) -> None:
         self._began_s = now_s

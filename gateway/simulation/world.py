@@ -23,7 +23,7 @@ from gateway.schedule import events
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import Dispatch, Effect, Event, Reject
 from gateway.simulation.intake import MODEL, LiveCall, SimulatedIntake
-from gateway.simulation.outcome import CallOutcome, Outcome, ProgramOutcome, WorkerOutcome
+from gateway.simulation.outcome import CallOutcome, Outcome
 from gateway.simulation.programs import LiveProgram
 from gateway.simulation.settings import WorldSettings
 from gateway.simulation.work import Mode, PlannedProgram
@@ -71,7 +71,11 @@ class World:
         while self._left:
             self._now_s, _, happen = heappop(heap)
             happen()
-        return self._outcome()
+        return Outcome(
+            tuple(each.outcome() for each in self._programs),
+            tuple(self._outcomes),
+            tuple(each.outcome() for each in self._workers),
+        )
 
     def _at(self, at_s: float, happen: Callable[[], None]) -> None:
         heappush(self._heap, (at_s, next(self._turns), happen))
@@ -211,16 +215,3 @@ class World:
 
     def _owner(self, call: LiveCall) -> LiveProgram:
         return self._owners[call.program.session]
-
-    def _outcome(self) -> Outcome:
-        programs = tuple(
-            ProgramOutcome(
-                each.plan.name, each.plan.session, each.plan.start_s, each.done_s or 0.0, each.served_s, each.failed
-            )
-            for each in self._programs
-        )
-        workers = tuple(
-            WorkerOutcome(each.name, each.busy_s, each.engine.steps, each.engine.preemptions)
-            for each in self._workers
-        )
-        return Outcome(programs, tuple(self._outcomes), workers)
