@@ -50,8 +50,9 @@ async def test_a_chain_deeper_than_the_limit_is_refused_where_it_would_pass_it(s
         await small.until(lambda: small.gateway.parking.parked == len(calls))
     last = {"x-workflow-session": "s", "x-workflow-inputs": f"v{depth}", "x-workflow-outputs": "over"}
     refused = await small.chat(f"{{{{v{depth}}}}}", headers=last)
-    assert refused.status_code == 400
-    assert str(depth) in refused.json()["error"]["message"]
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (400, "graph_too_deep")
+    assert error["message"].endswith(f"v{depth - 1} -> v{depth}.")
     await small.client.post("/v1/workflow/sessions/s/cancel")
     assert {reply.status_code for reply in await asyncio.gather(*calls)} <= {409, 424}
 
