@@ -12,7 +12,7 @@ import pytest
 
 from engines.simulated import Behaviour, Fault
 from engines.simulated.faults import GARBAGE_EVENTS
-from gateway import app
+from gateway import background
 from gateway.http import bodies
 from gateway.replies import relay
 from gateway.schedule.events import Tick
@@ -192,7 +192,7 @@ async def test_comments_and_what_is_no_event_pass_in_a_stream(rig) -> None:
 
 @pytest.mark.plain
 async def test_the_clock_of_the_core_survives_a_tick_that_fails(make_rig, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(app, "TASK_AGAIN_S", 0.01)
+    monkeypatch.setattr(background, "AGAIN_S", 0.01)
     rig = await make_rig(Behaviour())
     feed, ticks = rig.gateway.loop.feed, []
 
