@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import urllib.parse
 from collections import deque
 from collections.abc import Callable
@@ -24,14 +23,13 @@ from uvicorn.server import ServerState
 
 from gateway.errors import BadRequest, GatewayFault, error_body
 from gateway.http.cycle import Cycle
+from gateway.http.heads import Refused, check_host, head_too_large, host_of, split_target
 
 MAX_PIPELINED: Final = 8
 """Requests of one connection that may wait behind the one being answered."""
 LINGER_S: Final = 2.0
 """How long a refused client may go on sending before the connection is cut."""
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?").fullmatch
 _NEVER: Final = math.inf
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +44,6 @@ class Bounds:
     keep_alive_s: float
     stall_s: float
     """For a client that does not read its reply."""
-
-
-class Refused(Exception):
-    """The request cannot be read on; `code` is stable."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
 
 
 class ListenerState(ServerState):
@@ -266,7 +254,7 @@ class Connection(HttpToolsProtocol):
                 self._deadline_s = self.loop.time() + self._bounds.client_s
             self._head_bytes += self._read_bytes
             if self._head_bytes > self._bounds.header_bytes:
-                self._refuse(self._head_too_large())
+                self._refuse(head_too_large(self._bounds.header_bytes))
         elif self._newest is not None and self._newest.more_body:
             self._deadline_s = self.loop.time() + self._bounds.client_s
             self._framing_bytes += self._read_bytes
@@ -277,38 +265,15 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes + self._read_bytes > self._bounds.header_bytes:
             sizes = sum(len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + sizes > self._bounds.header_bytes:
-                raise self._head_too_large()
+                raise head_too_large(self._bounds.header_bytes)
         self._head_bytes = 0
-        if http_version not in ("1.1", "1.0"):
-            raise Refused(505, "bad_http_version", "Speak HTTP/1.1.")
-        host: bytes | None = None
-        framings = 0
-        for name, value in self.headers:
-            if name in _FRAMING:
-                if name != b"host":
-                    framings += 1
-                elif host is not None:
-                    raise Refused(400, "bad_host", "Send exactly one Host header.")
-                else:
-                    host = value
-        if framings > 1:
-            raise Refused(400, "bad_framing", "Send either Content-Length or Transfer-Encoding, once.")
-        self._check_host(host, http_version)
-
-    def _check_host(self, host: bytes | None, http_version: str) -> None:
-        if host is None and http_version == "1.1":
-            raise Refused(400, "bad_host", "Send exactly one Host header.")
-        if host is not None and host != self._host:
-            if _HOST(host) is None:
-                raise Refused(400, "bad_host", "The Host header is not a host.")
+        host = host_of(self.headers, http_version)
+        if host != self._host and host is not None:
+            check_host(host)
             self._host = host
 
-    def _head_too_large(self) -> Refused:
-        message = f"The request's head is over {self._bounds.header_bytes} bytes ([limits] header_bytes)."
-        return Refused(431, "headers_too_large", message)
-
     def _complete_scope(self, http_version: str) -> None:
-        raw_path, query = _split_target(self.url)
+        raw_path, query = split_target(self.url)
         path = raw_path.decode("ascii")
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -353,24 +318,6 @@ class Connection(HttpToolsProtocol):
         self._deaf = True
         self._deadline_s = self.loop.time() + LINGER_S
         self.transport.close()
-
-
-def _split_target(target: bytes) -> tuple[bytes, bytes]:
-    """Path and query of a request target, absolute ones included. Raises: Refused."""
-    if target[:1] != b"/" or b"#" in target:
-        try:
-            url = httptools.parse_url(target)
-        except httptools.HttpParserInvalidURLError:
-            raise _bad_target() from None
-        if not url.path or url.path[:1] != b"/":
-            raise _bad_target()
-        return url.path, url.query or b""
-    path, _, query = target.partition(b"?")
-    return path, query
-
-
-def _bad_target() -> Refused:
-    return Refused(400, "bad_target", "The request target is not a path.")
 
 
 def _reason(error: httptools.HttpParserError) -> Refused:
