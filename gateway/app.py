@@ -59,6 +59,7 @@ from gateway.kv_watch import KvWatch
 from gateway.loop import Loop
 from gateway.metrics import Metrics
 from gateway.placements import Placements
+from gateway.probing import Probing
 from gateway.resolve import Resolver
 from gateway.salt import Salts
 from gateway.schedule.core import Scheduler
@@ -152,9 +153,11 @@ class Gateway:
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
         shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
+        self._stack.push_async_callback(self.probing.close)
         sharing = Sharing(Learned(self.store, self._replica), self.estimators)
         keepers = (
             sharing.keep,
+            self.probing.keep,
             self.owners.keep,
             shares.keep,
             self.deferred.keep,
@@ -187,6 +190,7 @@ class Gateway:
         orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
         self.live = Live()
         self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts, live=self.live)
+        self.probing = Probing(self.loop, self.fleet, settings.schedule.probe_s)
         dataflow = self.dataflow = Dataflow(
             self.variables,
             parking,

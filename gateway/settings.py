@@ -201,6 +201,8 @@ class Schedule(Section):
     """How much younger a call may be that goes early with its prefix group."""
     no_worker_grace_s: Delay = 10.0
     """How long a call waits for any worker of its model to come up."""
+    probe_s: Delay = 5.0
+    """How long a new worker of unknown speed may be measured while it idles; 0: not at all."""
 
     @field_validator(*POLICIES)
     @classmethod

@@ -92,6 +92,8 @@ class Scheduler:
             events.FillWanted: self._fill_wanted,
             events.FillUnwanted: self._fill_unwanted,
             events.FillEnded: self._fill_ended,
+            events.ProbeWanted: self._probe_wanted,
+            events.Probed: self._probed,
             events.Tick: self._tick,
         }
 
@@ -252,6 +254,14 @@ class Scheduler:
     def _fill_ended(self, event: events.FillEnded, now_s: float, effects: _Effects) -> None:
         self._filling.ended(event.worker, event.call_id, event.filled)
         self._filling.look(now_s, effects)
+
+    def _probe_wanted(self, event: events.ProbeWanted, now_s: float, effects: _Effects) -> None:
+        worker = self._board.workers.get(event.name)
+        if worker is not None and worker.up:
+            self._filling.probe(worker, now_s, effects)
+
+    def _probed(self, event: events.Probed, now_s: float, effects: _Effects) -> None:
+        self.service.observe(event.name, event.sample)
 
     def _stop_filling(self, name: str, now_s: float, effects: _Effects) -> None:
         worker = self._board.workers.get(name)

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.estimate.rates import ServiceSample
 from gateway.nouns import ReadyCall, Usage
 
 
@@ -163,6 +164,19 @@ class FillEnded(Struct, frozen=True):
     filled: bool
 
 
+class ProbeWanted(Struct, frozen=True):
+    """Nothing is known of a worker's speed: it is to be measured, if it idles."""
+
+    name: str
+
+
+class Probed(Struct, frozen=True):
+    """A reply that only measured a worker."""
+
+    name: str
+    sample: ServiceSample
+
+
 class Tick(Struct, frozen=True):
     """Time has passed: bounded delays may have run out."""
 
@@ -188,6 +202,8 @@ Event = (
     | FillWanted
     | FillUnwanted
     | FillEnded
+    | ProbeWanted
+    | Probed
     | Tick
 )
 
@@ -238,6 +254,11 @@ class AbortFill(Struct, frozen=True):
     worker: str
     delayed: bool
     """Whether another call had to wait for it: for the step the worker was in, at most."""
+
+
+def probe_id(worker: str) -> str:
+    """What stands for a call in the `Fill`, `AbortFill` and `FillEnded` of a worker's probe."""
+    return f"probe:{worker}"
 
 
 Effect = Dispatch | Reject | Fill | AbortFill

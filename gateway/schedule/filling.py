@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.cache.index import PrefixIndex
-from gateway.nouns import ReadyCall
+from gateway.nouns import Chain, ReadyCall
 from gateway.schedule.board import Board
-from gateway.schedule.events import AbortFill, Effect, Fill
+from gateway.schedule.events import AbortFill, Effect, Fill, probe_id
 from gateway.schedule.policies.place import PlacePolicy
 from gateway.schedule.pool import Pool
 from gateway.schedule.programs import ProgramTable
@@ -28,6 +28,8 @@ MAX_FOLLOWERS: Final = 16_384
 """Waiting calls whose filled worker is remembered."""
 
 
+_NEVER_DONE: Final = Chain((0,), (1 << 62,))
+"""The beginning that a probe computes: none of it is worth keeping."""
 _BLIND: Final = frozenset({"least_load", "round_robin"})
 """Place policies that do not look at what is cached."""
 
@@ -114,6 +116,16 @@ class Filling:
         self.unwant(call_id)
         return follows
 
+    def probe(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
+        """Measure the worker if it idles: in the place of a fill, and given up as one is."""
+        if worker.calls or worker.external_calls or worker.filling is not None or _is_awaited(worker):
+            return
+        name = probe_id(worker.name)
+        want = Want(ReadyCall(name, "", "", now_s, 0, 0, _NEVER_DONE), probes=True)
+        want.started_s = now_s
+        worker.filling = want
+        effects.append(Fill(name, worker.name))
+
     def look(self, now_s: float, effects: list[Effect]) -> None:
         """End the fills that nobody wants any more, and begin those that workers idle for."""
         for worker in self._board.workers.values():
@@ -150,6 +162,8 @@ class Filling:
         if worker is None or want is None or want.name != call_id:
             return
         worker.filling = None
+        if want.probes:
+            return
         if filled:
             self._index.teach(worker.name, want.head.chain)
         self._forget(want, worker.name if filled else None)

@@ -73,7 +73,7 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
 
 
 def _fill_faults(worker: WorkerState) -> Iterator[str]:
-    if worker.filling is not None and not (worker.up and worker.fills):
+    if worker.filling is not None and not (worker.up and (worker.fills or worker.filling.probes)):
         yield f"{worker.name} fills and must not"
 
 

@@ -11,10 +11,12 @@ Key = tuple[str, str, int]
 class Want:
     """One beginning, and the calls that have it. Mutable."""
 
-    __slots__ = ("callers", "head", "joined", "name", "started_s", "tries")
+    __slots__ = ("callers", "head", "joined", "name", "probes", "started_s", "tries")
 
-    def __init__(self, head: ReadyCall) -> None:
+    def __init__(self, head: ReadyCall, probes: bool = False) -> None:
         self.head = head
+        self.probes = probes
+        """Whether it only measures the worker, for no call at all."""
         self.callers: dict[str, None] = {head.call_id: None}
         """In order of asking."""
         self.joined = {head.call_id}

@@ -63,7 +63,14 @@ class Rig:
 async def run_gateway(overrides: dict[str, Any]) -> AsyncIterator[tuple[Gateway, Listening, asyncio.Task[None]]]:
     """A gateway that serves on free ports until the block ends."""
     settings = load_settings(
-        None, {}, {"server.listen": "127.0.0.1:0", "server.admin_listen": "127.0.0.1:0", **overrides}
+        None,
+        {},
+        {
+            "server.listen": "127.0.0.1:0",
+            "server.admin_listen": "127.0.0.1:0",
+            "schedule.probe_s": 0,
+            **overrides,
+        },
     )
     async with Gateway(settings) as gateway:
         listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()

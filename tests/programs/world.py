@@ -47,6 +47,7 @@ SETTINGS = {
     "store.deadline_ms": 60_000,
     "timeouts.input_s": INPUT_S,
     "schedule.max_calls_per_worker": CALLS_PER_WORKER,
+    "schedule.probe_s": 0,
     "limits.parked_per_tenant": 40,
 }
 OpenStore = Callable[[], Any]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 
+from gateway.estimate.rates import ServiceSample
 from gateway.nouns import Chain, ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
@@ -27,6 +28,8 @@ from gateway.schedule.events import (
     FirstByte,
     LoadRead,
     PlacementLearned,
+    Probed,
+    ProbeWanted,
     Refusal,
     Reject,
     Restood,
@@ -36,6 +39,7 @@ from gateway.schedule.events import (
     WorkerDown,
     WorkerRemoved,
     WorkerUp,
+    probe_id,
 )
 from gateway.schedule.settings import POLICIES, SchedulerSettings
 from hints.model import Objective
@@ -157,9 +161,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _apply_fill(self, effect: Fill) -> None:
         assert effect.worker not in self.fills, "at most one fill a worker"
-        assert effect.worker in self.fillers
-        assert self.parked[effect.call_id].model in self.up[effect.worker]
-        assert self.settings.place in ("program_aware", "sibling_aware"), "calls would not follow it"
+        if effect.call_id != probe_id(effect.worker):
+            assert effect.worker in self.fillers
+            assert self.parked[effect.call_id].model in self.up[effect.worker]
+            assert self.settings.place in ("program_aware", "sibling_aware"), "calls would not follow it"
+        assert effect.worker in self.up
         (worker,) = (w for w in self.core.snapshot(self.now_s).workers if w.name == effect.worker)
         assert (worker.calls, worker.external_calls, worker.queued) == (0, 0, 0), "only where nothing else is"
         self.fills[effect.worker] = effect.call_id
@@ -242,6 +248,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(name=worker_names, filled=st.booleans())
     def fill_ends(self, name, filled):
         self.send(FillEnded(self.fills.pop(name, "nobody"), name, filled))
+
+    @rule(name=worker_names)
+    def probe(self, name):
+        self.send(ProbeWanted(name))
+
+    @rule(name=worker_names, seconds=st.floats(0, 100))
+    def probed(self, name, seconds):
+        self.send(Probed(name, ServiceSample(50, 0, 16, seconds / 2, seconds)))
 
     @rule(pick=picks)
     def arrive_again(self, pick):
@@ -362,6 +376,9 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.send(Finished(name) if known.worker is not None else Cancelled(name))
         for name in self.parked:
             self.send(FillUnwanted(name))
+        for name, call_id in list(self.fills.items()):
+            if call_id == probe_id(name):
+                self.send(FillEnded(self.fills.pop(name), name, False))
         assert self.fills == {}, "every fill ends or is aborted"
         assert self.core._placing.filling.held == 0
         self.core.integrity()

@@ -1,0 +1,71 @@
+"""A new worker is measured while it idles, and left alone as soon as somebody wants it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engines.simulated import Behaviour
+from gateway.probing import PLAN
+
+
+def completions(rig) -> int:
+    """Replies asked for on the route that probes use."""
+    return sum(request.path == "/v1/completions" for request in rig.workers[0].received)
+
+
+async def test_a_new_worker_is_measured_before_its_first_call(make_rig):
+    rig = await make_rig(Behaviour(prefill_tokens_per_s=2000, decode_tokens_per_s=50), schedule__probe_s=10.0)
+    rates = rig.gateway.estimators.service.add("w0")
+    await rig.until(lambda: rates.samples == len(PLAN) - 1)
+    await rig.until(lambda: rig.gateway.loop.scheduler._board.workers["w0"].filling is None)
+    assert rates.step_s(1, 100) == pytest.approx(0.02, rel=0.3)
+    assert rates.first_token_s(1000) == pytest.approx(0.5, rel=0.5)
+    asked = completions(rig)
+    rig.gateway.probing.look()
+    await rig.chat("hello")
+    assert completions(rig) == asked
+    assert rig.gateway.estimators.programs.works() == {}
+
+
+async def test_a_call_ends_the_probe(make_rig):
+    rig = await make_rig(Behaviour(prefill_tokens_per_s=50), schedule__probe_s=60.0)
+    worker = rig.gateway.loop.scheduler._board.workers["w0"]
+    await rig.until(lambda: worker.filling is not None and completions(rig))
+    assert (await rig.chat("hello", max_tokens=1)).status_code == 200
+    assert worker.filling is None
+    assert rig.gateway.probing._tasks == {}
+    for _ in range(3):
+        rig.gateway.probing.look()
+    assert worker.filling is None
+
+
+async def test_a_busy_worker_is_not_measured_and_neither_is_any_if_it_is_off(make_rig):
+    rig = await make_rig(Behaviour(decode_tokens_per_s=5, output_tokens=1000))
+    assert rig.gateway.probing.limit_s == 0
+    call = asyncio.create_task(rig.chat("long"))
+    await rig.until(lambda: rig.in_flight() == 1)
+    rig.gateway.probing.look()
+    assert rig.gateway.loop.scheduler._board.workers["w0"].filling is None
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await rig.until_idle()
+    assert not completions(rig)
+
+
+async def test_time_is_bounded(make_rig):
+    rig = await make_rig(Behaviour(prefill_tokens_per_s=20), schedule__probe_s=0.4)
+    worker = rig.gateway.loop.scheduler._board.workers["w0"]
+    await rig.until(lambda: worker.filling is not None)
+    await rig.until(lambda: worker.filling is None)
+    rig.gateway.probing.look()
+    assert worker.filling is None
+
+
+async def test_a_worker_that_refuses_completions_serves_all_the_same(make_rig):
+    rig = await make_rig(Behaviour(max_model_len=8), schedule__probe_s=5.0)
+    worker = rig.gateway.loop.scheduler._board.workers["w0"]
+    await rig.until(lambda: "w0" in rig.gateway.probing._measured and worker.filling is None)
+    assert rig.gateway.estimators.service.add("w0").samples <= len(PLAN)
