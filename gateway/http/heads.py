@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -62,7 +62,7 @@ def split_target(target: bytes) -> tuple[bytes, bytes]:
     """Path and query of a request target, absolute ones included. Raises: Refused."""
     if target[:1] != b"/" or b"#" in target:
         try:
-            url = httptools.parse_url(target)
+            url: Any = httptools.parse_url(target)  # its stubs know no parts that are missing
         except httptools.HttpParserInvalidURLError:
             raise _bad_target() from None
         if not url.path or url.path[:1] != b"/":
