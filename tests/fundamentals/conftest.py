@@ -83,6 +83,18 @@ def store_of(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture
+def store(request: pytest.FixtureRequest) -> str:
+    """A store of the mode that the test is given."""
+    return store_of(request)
+
+
+@pytest.fixture(params=["redis", "cluster"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    """A store that loses nothing it has acknowledged."""
+    return store_of(request)
+
+
 @pytest.fixture(params=["memory", "redis", "cluster"])
 async def program(request: pytest.FixtureRequest) -> AsyncIterator[Program]:
     """A session on a gateway with that store."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import openai
 import orjson
@@ -14,23 +13,14 @@ import pytest
 from engines.simulated import Behaviour
 from gateway.detached import deferred
 from gateway.store import deferred as stored
-from gateway.store.server import PrivateServer
 from tests.fundamentals.conftest import Program, bare, fault, said
 from tests.gateway.conftest import Rig, run_rig
 
 
 @pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    server = PrivateServer(tmp_path / "durable")
-    await server.start()
-    yield server.url
-    await server.close()
-
-
-@pytest.fixture
-async def durable(redis_url: str) -> AsyncIterator[Program]:
+async def durable(durable_url: str) -> AsyncIterator[Program]:
     """A session on a store that loses nothing."""
-    async with run_rig([Behaviour(decode_tokens_per_s=200)], store__url=redis_url) as rig:
+    async with run_rig([Behaviour(decode_tokens_per_s=200)], store__url=durable_url) as rig:
         yield Program(rig, "run-1")
         await rig.until(lambda: rig.gateway.deferred.running == 0)
         await rig.until_idle()
@@ -110,14 +100,14 @@ async def test_deferred_and_streamed_do_not_go_together(durable: Program) -> Non
 
 
 async def test_another_replica_takes_over_what_a_dead_one_held(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    durable_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored, "LEASE_MS", 600)
     monkeypatch.setattr(deferred, "HOLD_EVERY_S", 0.2)
     async with AsyncExitStack() as stack:
         slow = Behaviour(decode_tokens_per_s=1, output_tokens=50)
-        first = await stack.enter_async_context(run_rig([slow], store__url=redis_url))
-        second = await stack.enter_async_context(run_rig([Behaviour()], store__url=redis_url))
+        first = await stack.enter_async_context(run_rig([slow], store__url=durable_url))
+        second = await stack.enter_async_context(run_rig([Behaviour()], store__url=durable_url))
         program = Program(first, "run-1")
         accepted = [
             (await program.call(f"text {n}", outputs=f"v{n}", mode="deferred")).json()["id"] for n in range(5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,21 +12,17 @@ import pytest
 from openai.types.responses import Response
 
 from engines.simulated import Behaviour
-from gateway.store.server import PrivateServer
 from tests.fundamentals.conftest import Program, bare, fault
 from tests.gateway.conftest import Rig, run_rig
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(durable_url: str) -> AsyncIterator[Rig]:
     """A gateway on a store that loses nothing."""
-    server = PrivateServer(tmp_path / "durable")
-    await server.start()
-    async with run_rig([Behaviour(decode_tokens_per_s=100)], store__url=server.url) as rig:
+    async with run_rig([Behaviour(decode_tokens_per_s=100)], store__url=durable_url) as rig:
         yield rig
         await rig.until(lambda: rig.gateway.deferred.running == 0)
         await rig.until_idle()
-    await server.close()
 
 
 @pytest.fixture
