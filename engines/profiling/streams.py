@@ -65,11 +65,16 @@ async def stream(engine: Engine, model: str, prompt: str, max_tokens: int) -> St
 
 def _note(seen: Stream, event: dict[str, Any], at_s: float) -> None:
     for choice in event.get("choices") or ():
-        delta = choice.get("delta") or {}
-        if delta.get("content") or delta.get("reasoning") or delta.get("reasoning_content"):
+        if _has_token(choice.get("delta") or {}) or (choice.get("finish_reason") and not seen.tokens_s):
             seen.tokens_s.append(at_s)
     usage = event.get("usage")
     if usage:
         seen.prompt_tokens = int(usage["prompt_tokens"])
         seen.completion_tokens = int(usage["completion_tokens"])
         seen.cached_tokens = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+
+
+def _has_token(delta: dict[str, Any]) -> bool:
+    """Whether a chunk stands for a token; one without text does, unless it only opens the reply."""
+    texts = [delta.get(name) for name in ("content", "reasoning", "reasoning_content")]
+    return any(texts) or ("role" not in delta and any(text is not None for text in texts))
