@@ -25,6 +25,7 @@ _OFF = {
     "LOOMGATE_SCHEDULE__ORDER": "fcfs",
     "LOOMGATE_SCHEDULE__GROUP": "none",
     "LOOMGATE_SCHEDULE__ADMIT": "calls",
+    "LOOMGATE_SCHEDULE__SHARE": "none",
     "LOOMGATE_HINTS__MODE": "off",
     "LOOMGATE_AHEAD__FILL": "false",
 }

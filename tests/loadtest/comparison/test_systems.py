@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.schedule.settings import POLICIES
 from loadtest.comparison.systems import OUR_NAMES, PEER_NAMES, Workers, peer_command, system
 from loadtest.program.modes import Mode
 
@@ -58,6 +59,13 @@ def test_an_ablation_is_a_setting() -> None:
 def test_what_is_no_system_is_said(name: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         system(name)
+
+
+def test_round_robin_switches_every_kind_of_policy_off() -> None:
+    off = system("round_robin").env
+    kinds = {name.removeprefix("LOOMGATE_SCHEDULE__").lower() for name in off if "SCHEDULE" in name}
+    assert kinds == set(POLICIES)
+    assert all(off[f"LOOMGATE_SCHEDULE__{kind.upper()}"] in names for kind, names in POLICIES.items())
 
 
 def test_this_gateway_has_no_peers_command() -> None:
