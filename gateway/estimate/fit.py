@@ -14,6 +14,9 @@ from typing import Final
 DECAY: Final = 0.98
 """The coefficients follow about fifty recent samples."""
 SUMS: Final = 9
+MAX_ROUNDS: Final = 64
+NEAR_ENOUGH: Final = 1e-3
+"""A round that moves the coefficients by less than this part of what they have to explain is the last."""
 
 
 class Fit:
@@ -73,7 +76,7 @@ class Fit:
         c1 = (t1 - b12 * c2) / b11
         c0 = (r0 - s01 * c1 - s02 * c2) / a00
         if c0 < 0 or c1 < 0 or c2 < 0:
-            c0, c1, c2 = _descend((a00, a11, a22), (s01, s02, s12), (r0, r1, r2))
+            c0, c1, c2 = _descend((c0, c1, c2), (a00, a11, a22), (s01, s02, s12), (r0, r1, r2))
         self.c0, self.c1, self.c2 = c0, c1, c2
 
     def merge(self, other: Fit, most: float) -> None:
@@ -104,12 +107,22 @@ class Fit:
 
 
 def _descend(
-    a: tuple[float, float, float], s: tuple[float, float, float], r: tuple[float, float, float]
+    c: tuple[float, float, float],
+    a: tuple[float, float, float],
+    s: tuple[float, float, float],
+    r: tuple[float, float, float],
 ) -> tuple[float, float, float]:
     """The least squares with no coefficient below 0, by coordinate descent: each step can only come nearer."""
-    c0 = c1 = c2 = 0.0
-    for _ in range(64):
-        c0 = max(0.0, (r[0] - s[0] * c1 - s[1] * c2) / a[0])
-        c1 = max(0.0, (r[1] - s[0] * c0 - s[2] * c2) / a[1])
-        c2 = max(0.0, (r[2] - s[1] * c0 - s[2] * c1) / a[2])
+    a0, a1, a2 = a
+    s01, s02, s12 = s
+    r0, r1, r2 = r
+    c0, c1, c2 = max(0.0, c[0]), max(0.0, c[1]), max(0.0, c[2])
+    for _ in range(MAX_ROUNDS):
+        before0, before1, before2 = c0, c1, c2
+        c0 = max(0.0, (r0 - s01 * c1 - s02 * c2) / a0)
+        c1 = max(0.0, (r1 - s01 * c0 - s12 * c2) / a1)
+        c2 = max(0.0, (r2 - s02 * c0 - s12 * c1) / a2)
+        moved = abs(c0 - before0) * a0 + abs(c1 - before1) * a1 + abs(c2 - before2) * a2
+        if moved <= NEAR_ENOUGH * (r0 + r1 + r2):
+            break
     return c0, c1, c2

@@ -16,6 +16,8 @@ from gateway.estimate.rates import ServiceSample, WorkerRates
 
 HALF_LIFE_S: Final = 180.0
 MAX_LENT: Final = 1024
+SETTLED: Final = 64
+"""After so many replies of a worker, the fleet's rates are worked out as time passes, not with each."""
 
 
 class ServiceTimes:
@@ -66,7 +68,8 @@ class ServiceTimes:
         parts = rates.split(sample)
         fleet.learn(sample, parts)
         rates.learn(sample, parts)
-        fleet.settle(self._start)
+        if self._unseen or rates.samples < SETTLED:
+            fleet.settle(self._start)
         rates.settle(fleet)
         if self._unseen:
             self._unseen.pop(worker, None)
@@ -102,6 +105,7 @@ class ServiceTimes:
     def age(self, elapsed_s: float) -> None:
         """Let what was learned fade as time passes (call about once a second)."""
         fade = 0.5 ** (elapsed_s / HALF_LIFE_S)
+        self.fleet.settle(self._start)
         for rates in self._workers.values():
             rates.fade(fade)
             rates.settle(self.fleet)

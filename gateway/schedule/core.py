@@ -32,8 +32,8 @@ from gateway.schedule.snapshot import Snapshot, take
 from gateway.schedule.worker import WorkerState
 
 SETTLED_SAMPLES: Final = 64
-LEARN_EVERY_S: Final = 0.01
-"""A worker's rates are a mean over its last twenty or so replies. Once they have settled, one reply in so many
+LEARN_EVERY_S: Final = 0.05
+"""A worker's rates follow its last fifty or so replies. Once they have settled, one reply in so many
 seconds teaches them all there is to know; a slow worker's replies all do."""
 
 _Effects = list[Effect]

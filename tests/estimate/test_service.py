@@ -56,6 +56,7 @@ def test_what_was_learned_of_an_unused_worker_fades_to_the_fleet():
     feed(times, "slow", 0.02, 0.2)
     for _ in range(3):
         feed(times, "fast", 0.001, 0.01)
+    times.age(1.0)
     assert times.add("slow").prefill_s > 5 * times.fleet.prefill_s
     for _ in range(3600):
         times.age(1.0)
@@ -97,3 +98,33 @@ def test_rates_stay_positive_and_finite(samples):
         assert 0 < rates.prefill_s < 1e6
         assert 0 < rates.decode_s < 1e6
         assert 0 <= rates.error < 1e9
+
+
+def test_a_step_is_known_by_its_batch_and_context_whatever_came_in_between():
+    times, rng = ServiceTimes(), Random(4)
+    for _ in range(400):
+        missing, output = rng.randrange(50, 1500), rng.randrange(10, 200)
+        calls, beside = rng.uniform(1, 8), rng.choice([0, 0, 600])
+        context = calls * rng.uniform(200, 900)
+        first_s = (0.04 + missing * 0.002) * rng.gauss(1, 0.05)
+        step_s = (0.03 + 0.004 * calls + 0.002 * context / 1000) * rng.gauss(1, 0.05)
+        total_s = first_s + (output - 1) * step_s + beside * 0.002
+        times.observe("a", ServiceSample(missing, 0, output, first_s, total_s, calls, context, beside))
+    rates = times.add("a")
+    for calls, context in ((1, 300), (4, 2000), (8, 6000)):
+        assert rates.step_s(calls, context) == pytest.approx(
+            0.03 + 0.004 * calls + 0.002 * context / 1000, rel=0.07
+        )
+    assert rates.first_token_s(1000) == pytest.approx(2.04, rel=0.05)
+    assert rates.first_token_s(100) == pytest.approx(0.24, rel=0.15)
+    assert rates.call_s(1000, 500, 50, 4, 2000) == pytest.approx(3.04 + 50 * 0.05, rel=0.05)
+    assert rates.decode_error.errors().absolute < 0.1
+    assert rates.prefill_error.errors().ratio_p50 == pytest.approx(1, abs=0.1)
+
+
+def test_a_worker_that_runs_one_call_at_a_time_does_not_lose_the_rest_of_the_relation():
+    times = ServiceTimes()
+    for _ in range(5000):
+        times.observe("a", ServiceSample(200, 0, 50, 0.4, 0.4 + 49 * 0.05, 1.0, 225.0))
+    assert times.add("a").step_s(1, 225) == pytest.approx(0.05, rel=0.02)
+    assert 0.05 < times.add("a").step_s(16, 3600) < 0.5
