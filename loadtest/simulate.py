@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run and print; 2 for a flag that cannot be."""
     options = parser().parse_args(argv)
     try:
+        if options.count < 1 or options.seeds < 1 or min(options.rate, options.speed, options.scale) <= 0:
+            raise ValueError("counts, rates, speeds and scales must be above 0")
         world = _world(options)
         batches = [_programs(options, seed) for seed in range(options.seeds)]
     except (BadProfile, OSError, ValueError, KeyError) as error:

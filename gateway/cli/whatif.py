@@ -40,12 +40,20 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_help(subparsers, "whatif", examples=_EXAMPLES)
     parser.add_argument("records", metavar="RECORDS", help="a gateway's URL, or a file")
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of `loomgate profile`")
-    parser.add_argument("--workers", type=int, nargs="+", metavar="N", help="so many instead of those recorded")
+    parser.add_argument("--workers", type=_count, nargs="+", metavar="N", help="so many instead of those recorded")
     parser.add_argument("--policies", nargs="+", choices=list(POLICY_SETS), help="instead of the gateway's own")
     parser.add_argument("--round-trip-ms", type=float, default=0.0, help="between clients and the gateway")
     parser.add_argument("--api-key-env", metavar="NAME", help="the variable that holds the gateway's API key")
-    parser.add_argument("--sessions", type=int, default=1000, help="read so many of a gateway's, the latest (1000)")
+    parser.add_argument(
+        "--sessions", type=_count, default=1000, help="read so many of a gateway's, the latest (1000)"
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write what was read")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 1 at least")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
         profile = read(args.profile)
         documents = _documents(args)
         recorded = Recorded(documents)
+        if args.keep is not None:
+            args.keep.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
     except (BadProfile, ValueError, KeyError, TypeError) as error:
         complain(f"{args.records}: {error}" if not isinstance(error, BadProfile) else str(error))
         return USAGE
     except (OSError, EngineError) as error:
         complain(str(error))
         return FAILED
-    if args.keep is not None:
-        args.keep.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
     runs = {"recorded": [recorded.figures()], **_variants(args, profile, recorded)}
     print(table(runs))
     return OK

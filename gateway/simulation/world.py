@@ -31,6 +31,11 @@ from gateway.simulation.worker import VirtualWorker
 
 TICK_S = 0.1
 """As the gateway's loop."""
+STUCK_S = 3600.0
+
+
+class Stuck(RuntimeError):
+    """Calls wait, and for an hour nothing has happened to any: the scheduler has lost them."""
 
 
 class World:
@@ -55,10 +60,12 @@ class World:
         self._turns = count()
         self._alarms: dict[str, float] = {}
         self._now_s = 0.0
+        self._moved_s = 0.0
+        """When a call last arrived, got a token or ended."""
         self._left = len(self._programs)
 
     def run(self) -> Outcome:
-        """Until every program has ended."""
+        """Until every program has ended. Raises: Stuck."""
         for worker in self._workers:
             kv_tokens = self._settings.limits.kv_tokens
             self._feed(events.WorkerUp(worker.name, (MODEL,), kv_tokens, fills=False))
@@ -81,6 +88,8 @@ class World:
         heappush(self._heap, (at_s, next(self._turns), happen))
 
     def _tick(self) -> None:
+        if (self._calls or not self._heap) and self._now_s - self._moved_s > STUCK_S:
+            raise Stuck(f"{len(self._calls)} calls wait since {self._moved_s:.0f} s, and nothing happens to them")
         self._feed(events.Tick())
         self._at(self._now_s + TICK_S, self._tick)
 
@@ -104,6 +113,7 @@ class World:
         began_s = program.plan.start_s
         siblings = 1 if standing is None else program.siblings(call)
         self._calls[call.call_id] = call
+        self._moved_s = self._now_s
         ready = self._intake.admit(call, self._now_s, standing, began_s, siblings)
         if standing is not None:
             call.ready = ready = replace(ready, left_calls=program.left_calls)
@@ -166,6 +176,7 @@ class World:
         self._tell(step)
 
     def _tell(self, step: Step) -> None:
+        self._moved_s = self._now_s
         for request in step.advanced:
             call = self._calls[request.name]
             if call.first_s is None:

@@ -153,5 +153,6 @@ def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys) -> None:
     assert main(["whatif", str(profile), "--profile", str(empty)]) == 2
     assert "no profile" in capsys.readouterr().err
     assert main(["whatif", "http://127.0.0.1:9", "--profile", str(profile)]) == 1
+    assert main(["whatif", str(empty), "--profile", str(profile), "--workers", "0"]) == 2
     empty.write_text("{}\n")
     assert main(["whatif", str(empty), "--profile", str(profile)]) == 2

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from engines.simulated.costs import StepCosts
 from engines.simulated.iteration import IterationModel
 from engines.simulated.limits import EngineLimits
+from gateway.schedule.core import Scheduler
+from gateway.schedule.events import Arrived
 from gateway.schedule.settings import SchedulerSettings
+from gateway.simulation import world
 from gateway.simulation.outcome import Outcome, quantile
 from gateway.simulation.policies import POLICY_SETS
 from gateway.simulation.settings import WorldSettings
@@ -79,11 +82,11 @@ def test_every_call_ends_once_and_in_order(seed: int, policies: str, kv_blocks: 
 @settings(max_examples=10, deadline=None)
 def test_leaps_change_nothing(seed: int, policies: str) -> None:
     chosen = POLICY_SETS[policies]
-    world = replace(BASE, scheduler=chosen.scheduler, mode=chosen.mode, kv_events=False)
-    leaping = run(agents(10, seed, rate_per_s=5.0), world)
+    quiet = replace(BASE, scheduler=chosen.scheduler, mode=chosen.mode, kv_events=False)
+    leaping = run(agents(10, seed, rate_per_s=5.0), quiet)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IterationModel, "uniform_steps", lambda self: 0)
-        stepping = run(agents(10, seed, rate_per_s=5.0), world)
+        stepping = run(agents(10, seed, rate_per_s=5.0), quiet)
     assert [program.done_s for program in leaping.programs] == pytest.approx(
         [program.done_s for program in stepping.programs]
     )
@@ -146,3 +149,14 @@ def test_a_conversation_declared_as_a_whole_finds_its_cache_too() -> None:
         for mode in (Mode.SESSION, Mode.GATEWAY)
     }
     assert shares[Mode.GATEWAY] > shares[Mode.SESSION] - 0.03
+
+
+@pytest.mark.plain
+def test_calls_that_the_scheduler_forgets_end_the_run_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful(Scheduler):
+        def on(self, event, now_s):
+            return [] if isinstance(event, Arrived) else super().on(event, now_s)
+
+    monkeypatch.setattr(world, "Scheduler", Forgetful)
+    with pytest.raises(world.Stuck, match="1 calls wait since 0 s"):
+        run([chain("s", 2)])

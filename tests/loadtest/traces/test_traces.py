@@ -100,6 +100,9 @@ def test_the_command_runs_a_trace_and_says_what_it_cannot_read(tmp_path: Path, c
     assert json.loads(out.read_text())["runs"]["session"][0]["calls"] == 20
     assert main(["--trace", "nothing"]) == 2
     assert "KIND:PATH" in capsys.readouterr().err
+    assert main(["--load", "agents", "--workers", "0"]) == 2
+    assert main(["--load", "agents", "--speed", "0"]) == 2
+    assert "above 0" in capsys.readouterr().err
     assert main(["--load", "agents", "--profile", str(path)]) == 2
     assert "no profile" in capsys.readouterr().err
 
