@@ -45,6 +45,7 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         place=schedule.place,
         admit=schedule.admit,
         share=schedule.share,
+        pause=schedule.pause,
         tenant_weights=schedule.tenant_weights,
         seed=time.time_ns() & 0xFFFF_FFFF,
         max_queue_per_tenant=settings.limits.queue_per_tenant,

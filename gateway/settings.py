@@ -189,6 +189,7 @@ class Schedule(Section):
     place: Name = "sibling_aware"
     admit: Name = "found"
     share: Name = "weighted_service"
+    pause: Name = "programs"
     tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""
     max_calls_per_worker: Count = 128

@@ -62,7 +62,7 @@ class Board:
     def prune(self) -> None:
         """Forget models that nobody serves and no queued call asks for."""
         for model, pool in list(self.pools.items()):
-            if not pool.members and not pool.queue.live and not pool.stranded.live:
+            if not pool.members and not pool.queue.live and not pool.stranded.live and not pool.paused.live:
                 del self.pools[model]
 
     def enqueue(
@@ -85,6 +85,10 @@ class Board:
     def strand(self, entry: Entry, now_s: float, due_s: float) -> None:
         """Queue a call that no worker may take just now."""
         self._push(entry, entry.pool.stranded, now_s, due_s, None)
+
+    def pause(self, entry: Entry, now_s: float, due_s: float) -> None:
+        """Queue a call whose program has no claim."""
+        self._push(entry, entry.pool.paused, now_s, due_s, None)
 
     def dequeue(self, entry: Entry, now_s: float) -> None:
         """Take a queued call out of all that holds it."""

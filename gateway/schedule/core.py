@@ -193,6 +193,7 @@ class Scheduler:
         blocked = entry.pool.up if entry.waits_for is None else [entry.waits_for]
         was_head = entry.queue is not None and entry.queue.head() is entry
         board.dequeue(entry, now_s)
+        self._placing.release(entry, now_s)
         del board.calls[event.call_id]
         if was_head:
             for worker in blocked:
@@ -200,6 +201,9 @@ class Scheduler:
 
     def _session_ended(self, event: events.SessionEnded, now_s: float, effects: _Effects) -> None:
         self._programs.forget(event.program)
+        if self._placing.claims is not None:
+            self._placing.claims.drop(event.program)
+            self._placing.resume(now_s, effects)
 
     def _worker_up(self, event: events.WorkerUp, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
@@ -211,11 +215,16 @@ class Scheduler:
     def _worker_down(self, event: events.WorkerDown, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
         homeless = self._fleet.down(event.name, forget_cache=event.forget_cache)
+        if self._placing.claims is not None:
+            self._placing.claims.forget(event.name)
         self._placing.place_again(homeless, now_s, effects)
 
     def _worker_removed(self, event: events.WorkerRemoved, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
-        self._placing.place_again(self._fleet.remove(event.name), now_s, effects)
+        homeless = self._fleet.remove(event.name)
+        if self._placing.claims is not None:
+            self._placing.claims.forget(event.name)
+        self._placing.place_again(homeless, now_s, effects)
         self._board.prune()
 
     def _load_read(self, event: events.LoadRead, now_s: float, effects: _Effects) -> None:
@@ -270,6 +279,8 @@ class Scheduler:
 
     def _tick(self, event: events.Tick, now_s: float, effects: _Effects) -> None:
         self._fleet.pass_time(now_s)
+        if self._placing.claims is not None:
+            self._placing.resume(now_s, effects)
         if self._board.queued:
             self._take_queued(now_s, effects)
         self._filling.look(now_s, effects)
@@ -279,9 +290,12 @@ class Scheduler:
         board = self._board
         timers = board.timers
         while timers.head_rank_s() <= now_s and (entry := timers.head()) is not None:
-            if entry.queue is entry.pool.stranded:
+            if entry.queue is entry.pool.paused:
                 board.dequeue(entry, now_s)
-                self._placing.reject(entry, Refusal.NO_WORKER, effects)
+                self._placing.place(entry, now_s, effects)
+            elif entry.queue is entry.pool.stranded:
+                board.dequeue(entry, now_s)
+                self._placing.reject(entry, Refusal.NO_WORKER, now_s, effects)
             else:
                 self._placing.unbind(entry, now_s)
         lingered_s = now_s - self.settings.latency_linger_s
@@ -297,7 +311,7 @@ class Scheduler:
         entry.excluded = (*entry.excluded, worker.name)
         pool = self._board.pools.get(entry.call.model)
         if pool is None or entry.attempts >= self.settings.max_attempts:
-            self._placing.reject(entry, Refusal.NO_WORKER, effects)
+            self._placing.reject(entry, Refusal.NO_WORKER, now_s, effects)
         else:
             entry.pool = pool
             self._placing.place(entry, now_s, effects)
@@ -308,6 +322,10 @@ class Scheduler:
             self._credit(entry, now_s)
         worker = self._board.release(entry, now_s)
         del self._board.calls[entry.call.call_id]
+        if entry.claims:
+            self._placing.release(entry, now_s)
+            if not worker.calls:
+                self._placing.resume(now_s, effects)
         if self._board.queued:
             self._placing.fill(worker, now_s, effects)
 

@@ -30,6 +30,7 @@ class Entry:
         "cached",
         "call",
         "charged_tokens",
+        "claims",
         "context_tokens",
         "dispatched_s",
         "due_s",
@@ -39,6 +40,7 @@ class Entry:
         "group_key",
         "mark",
         "missing_tokens",
+        "paused_until_s",
         "pool",
         "predicted_s",
         "queue",
@@ -93,6 +95,9 @@ class Entry:
         self.waits_for: WorkerState | None = None
         """The one worker it is queued for; None in a pool's queues."""
         self.why = ""
+        self.claims = False
+        """Whether it counts for its program's claim."""
+        self.paused_until_s: float | None = None
         self.cached: Mapping[str, int] = NOT_CACHED
         """Matched tokens by worker, as of queueing."""
         self.worker: WorkerState | None = None

@@ -48,7 +48,7 @@ class Fleet:
         homeless = [entry for entry in worker.queue if entry.pool not in worker.pools]
         for pool in before:
             if not pool.up:
-                homeless.extend(pool.queue)
+                homeless.extend((*pool.queue, *pool.paused))
         for pool in worker.pools:
             for entry in pool.stranded:
                 entry.excluded = tuple(name for name in entry.excluded if name != event.name)
@@ -67,7 +67,7 @@ class Fleet:
         homeless = list(worker.queue)
         for pool in worker.pools:
             if not pool.up:
-                homeless.extend(pool.queue)
+                homeless.extend((*pool.queue, *pool.paused))
         return homeless
 
     def remove(self, name: str) -> list[Entry]:

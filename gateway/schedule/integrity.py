@@ -152,3 +152,4 @@ def _shared_queues(board: Board) -> Iterator[SharedQueue]:
     for pool in board.pools.values():
         yield pool.queue
         yield pool.stranded
+        yield pool.paused

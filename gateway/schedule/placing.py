@@ -14,6 +14,7 @@ from random import Random
 from gateway.cache.index import PrefixIndex
 from gateway.nouns import ReadyCall
 from gateway.schedule.board import Board
+from gateway.schedule.claims import Claims
 from gateway.schedule.entry import Entry
 from gateway.schedule.events import Dispatch, Effect, Refusal, Reject
 from gateway.schedule.filling import Filling
@@ -30,7 +31,7 @@ from gateway.schedule.worker import WorkerState
 class Placing:
     """Places calls that are on the board but not queued, and fills workers from the queues."""
 
-    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings", "filling")
+    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings", "claims", "filling")
 
     def __init__(
         self, settings: SchedulerSettings, board: Board, index: PrefixIndex, programs: ProgramTable
@@ -42,6 +43,7 @@ class Placing:
         self._group = GROUPS[settings.group](settings)
         self._admit = ADMITS[settings.admit](settings)
         self._place = PLACES[settings.place](settings, self._admit, Random(settings.seed))
+        self.claims = Claims(settings.tool_hold_s, settings.claim_ratio) if settings.pause == "programs" else None
         self.filling = Filling(settings, board, index, programs, self._place)
 
     def place(self, entry: Entry, now_s: float, effects: list[Effect], *, new: bool = False) -> None:
@@ -50,7 +52,7 @@ class Placing:
         workers = entry.pool.up if not entry.excluded else self._candidates(entry)
         if not workers:
             self.filling.unwant(call.call_id)
-            if not self._is_refused(entry, new, effects):
+            if not self._is_refused(entry, new, now_s, effects):
                 self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
             return
         entry.cached = cached = self._index.matched_tokens(call.chain)
@@ -58,13 +60,17 @@ class Placing:
             choice = self._place.choose(call, entry.pool, workers, cached, None)
         else:
             choice = self._of_program(call, call.program, entry.pool, workers, cached)
+            if self.claims is not None and not entry.claims and self._is_paused(entry, choice.worker, now_s):
+                if not self._is_refused(entry, new, now_s, effects):
+                    self._board.pause(entry, now_s, entry.paused_until_s or now_s)
+                return
         entry.why = choice.why
         if choice.has_room and not self._board.queued:
             self._dispatch(entry, choice.worker, cached, now_s, effects)
         elif choice.has_room and self._is_next(entry, choice.worker):
             self._dispatch(entry, choice.worker, cached, now_s, effects)
             self._board.tenants.charge(entry.tenant, entry.predicted_s)
-        elif not self._is_refused(entry, new, effects):
+        elif not self._is_refused(entry, new, now_s, effects):
             self._queue(entry, choice, now_s)
 
     def place_again(self, entries: Iterable[Entry], now_s: float, effects: list[Effect]) -> None:
@@ -82,29 +88,62 @@ class Placing:
             if entry.group_key is not None:
                 self._take_group(entry, entry.group_key, worker, now_s, effects)
 
+    def resume(self, now_s: float, effects: list[Effect]) -> None:
+        """Place calls of programs that may have their claim now, in order, until one may not."""
+        for pool in self._board.pools.values():
+            while (entry := pool.paused.head()) is not None:
+                self._board.dequeue(entry, now_s)
+                self.place(entry, now_s, effects)
+                if entry.queue is pool.paused:
+                    break
+
+    def release(self, entry: Entry, now_s: float) -> None:
+        """The call is over, for its program's claim."""
+        if entry.claims and self.claims is not None and entry.call.program is not None:
+            self.claims.end(entry.call.program, now_s)
+            entry.claims = False
+
+    def _is_paused(self, entry: Entry, worker: WorkerState, now_s: float) -> bool:
+        """Whether the call's program has to wait, which it does no longer than the bound; else it has its claim."""
+        call, claims = entry.call, self.claims
+        if claims is None or call.program is None:
+            return False
+        if entry.paused_until_s is None:
+            entry.paused_until_s = now_s + self._settings.max_pause_s
+        run = self._programs.use(call.program)
+        if run.shared_tokens is None:
+            run.shared_tokens = max(entry.cached.values(), default=0)
+        tokens = max(1, call.prompt_tokens + call.output_tokens - run.shared_tokens)
+        if not claims.admits(call.program, worker, tokens, now_s) and now_s < entry.paused_until_s:
+            return True
+        claims.begin(call.program, worker.name, tokens)
+        entry.claims = True
+        return False
+
     def unbind(self, entry: Entry, now_s: float) -> None:
         """A call has waited for one worker as long as that could pay: any may take it now."""
         self._board.dequeue(entry, now_s)
         entry.why = "load"
         self._board.enqueue(entry, now_s, group_key=entry.group_key)
 
-    def reject(self, entry: Entry, reason: Refusal, effects: list[Effect]) -> None:
+    def reject(self, entry: Entry, reason: Refusal, now_s: float, effects: list[Effect]) -> None:
         """Forget a call that is neither queued nor in flight."""
         call = entry.call
         del self._board.calls[call.call_id]
+        self.release(entry, now_s)
         retry_after_s = None
         if reason is Refusal.QUEUE_FULL:
             retry_after_s = self._board.tenants.retry_after_s(call.tenant)
         effects.append(Reject(call.call_id, reason, retry_after_s))
 
-    def _is_refused(self, entry: Entry, new: bool, effects: list[Effect]) -> bool:
+    def _is_refused(self, entry: Entry, new: bool, now_s: float, effects: list[Effect]) -> bool:
         """Reject a new call that would exceed its tenant's queue."""
         bound = self._settings.max_queue_per_tenant
         if entry.call.reserved:
             bound += self._settings.reserve_per_tenant
         if not new or self._board.tenants.queued(entry.call.tenant) < bound:
             return False
-        self.reject(entry, Refusal.QUEUE_FULL, effects)
+        self.reject(entry, Refusal.QUEUE_FULL, now_s, effects)
         return True
 
     def _candidates(self, entry: Entry) -> Sequence[WorkerState]:

@@ -10,7 +10,7 @@ from gateway.schedule.worker import WorkerState
 class Pool:
     """Mutable; `members` serve the model, `up` are those of them that take calls, in order of joining."""
 
-    __slots__ = ("groups", "latency_waiting", "members", "model", "queue", "stranded", "turn", "up")
+    __slots__ = ("groups", "latency_waiting", "members", "model", "paused", "queue", "stranded", "turn", "up")
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -20,6 +20,8 @@ class Pool:
         """Calls that gain nothing from a particular worker."""
         self.stranded = SharedQueue()
         """Calls no worker that is up may take, waiting out the grace."""
+        self.paused = SharedQueue()
+        """Calls whose programs wait for a claim."""
         self.groups: dict[int, RankedQueue] = {}
         """Queued calls by prefix group."""
         self.latency_waiting = 0

@@ -8,11 +8,13 @@ from collections import OrderedDict
 class Program:
     """One run of a program. Mutable."""
 
-    __slots__ = ("calls", "service_s", "worker")
+    __slots__ = ("calls", "service_s", "shared_tokens", "worker")
 
     def __init__(self) -> None:
         self.calls = 0
         """In flight."""
+        self.shared_tokens: int | None = None
+        """Of its first prompt, what others had left in some cache: not its own context."""
         self.worker: str | None = None
         self.service_s = 0.0
         """The longest chain of service observed (ATLAS), equal to the sum for calls one after another (PLAS)."""

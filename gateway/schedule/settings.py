@@ -14,6 +14,7 @@ POLICIES: Final[dict[str, frozenset[str]]] = {
     "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
     "admit": frozenset({"calls", "class_tokens", "found", "tokens"}),
     "share": frozenset({"none", "weighted_service"}),
+    "pause": frozenset({"none", "programs"}),
 }
 """The names each kind of policy goes by; their constructors are in `policies/<kind>`."""
 
@@ -30,6 +31,7 @@ class SchedulerSettings:
     place: str = "sibling_aware"
     admit: str = "found"
     share: str = "weighted_service"
+    pause: str = "programs"
     seed: int = 0
 
     max_queue_per_tenant: int = 1024
@@ -43,6 +45,12 @@ class SchedulerSettings:
 
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
     """How much of the workers is a tenant's while calls wait, over what is another's; one where nothing is said."""
+    claim_ratio: float = 0.5
+    """With `pause`, how much of a worker's KV capacity programs may claim: the rest is what ended ones left."""
+    tool_hold_s: float = 5.0
+    """How long a program keeps its claim on a worker's KV capacity while it waits for its tools."""
+    max_pause_s: float = 30.0
+    """The longest a call waits for its program's claim."""
     share_quantum_s: float = 1.0
     """Tenants are alike within so much service: class, deadline and program decide between them."""
 

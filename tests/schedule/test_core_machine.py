@@ -89,15 +89,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         place=st.sampled_from(["sibling_aware", "program_aware", "least_load", "round_robin"]),
         admit=st.sampled_from(sorted(POLICIES["admit"])),
         share=st.sampled_from(sorted(POLICIES["share"])),
+        pause=st.sampled_from(sorted(POLICIES["pause"])),
         seed=st.integers(0, 3),
     )
-    def start(self, order, group, place, admit, share, seed):
+    def start(self, order, group, place, admit, share, pause, seed):
         self.settings = SchedulerSettings(
             order=order,
             group=group,
             place=place,
             admit=admit,
             share=share,
+            pause=pause,
+            max_pause_s=20.0,
             share_quantum_s=0.5,
             tenant_weights={"t1": 3.0},
             seed=seed,
