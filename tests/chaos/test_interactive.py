@@ -67,8 +67,11 @@ async def until_parked(run: Recorded, replica: int, calls: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def whole_program(run: Recorded, strike) -> None:
-    """Consumers to the first replica, then their producers to the second; `strike` while these run."""
+async def whole_program(run: Recorded, strike, reader: int = 1) -> None:
+    """Consumers to the first replica, then their producers to the second; `strike` while these run.
+
+    In the end the values are read through the replica `reader`.
+    """
     calls = pairs(PAIRS, SESSIONS, links=False)
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as clients:
         for call in calls[PAIRS:]:
@@ -77,7 +80,7 @@ async def whole_program(run: Recorded, strike) -> None:
         for call in calls[:PAIRS]:
             clients.create_task(insist(run, call, 1))
         await strike()
-    await run.read_all(calls, run.clients[1])
+    await run.read_all(calls, run.clients[reader])
 
 
 async def until_some_ended(run: Recorded) -> None:
@@ -93,6 +96,23 @@ async def test_a_replica_is_killed_in_which_all_consumers_wait(run: Recorded) ->
 
     await whole_program(run, kill)
     assert run.check() == {200: 2 * PAIRS}
+
+
+async def test_a_replica_is_killed_in_which_producers_run(run: Recorded) -> None:
+    """Their clients send them again, elsewhere; who waits for their values need not hear of it, and if so, why."""
+
+    async def kill() -> None:
+        await until_some_ended(run)
+        run.gateways[1].signal(signal.SIGKILL)
+
+    await whole_program(run, kill, reader=0)
+    statuses = run.check()
+    print(statuses)
+    assert set(statuses) <= {200, 424}
+    outcomes = {event.call: event for event in run.recorder.events if isinstance(event, Outcome)}
+    assert {event.status for call, event in outcomes.items() if call.startswith("p")} == {200}
+    assert all("its gateway died" in event.reply for event in outcomes.values() if event.status == 424)
+    assert statuses[200] > PAIRS, statuses
 
 
 async def test_redis_is_restarted_while_consumers_wait_and_producers_run(run: Recorded, own_redis) -> None:
