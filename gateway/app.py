@@ -99,7 +99,7 @@ class Gateway:
         self.stop = asyncio.Event()
         self._reload = reload
         self._stack = AsyncExitStack()
-        self._replica = secrets.token_hex(8)
+        self._replica = secrets.token_hex(6)
         self._bounds = Bounds(session_ttl_s=settings.store.session_ttl_s)
         self._clock = asyncio.get_running_loop().time
         self.loop = Loop(Scheduler(scheduler_settings(settings)), self._clock)
@@ -175,6 +175,7 @@ class Gateway:
         known = self.estimators
         foresight = self.foresight = Foresight(known.programs, self._clock)
         self.intake = Intake(
+            replica=self._replica,
             clock=self._clock,
             lineage=self.lineage,
             tokens=known.tokens,
@@ -183,10 +184,8 @@ class Gateway:
             only_model=self._only_model,
         )
         awaited = Awaited(self.store)
-        owners = self.owners = Owners(Liveness(self.store, self._replica), self.variables)
-        parking = self.parking = Parking(
-            self.variables, self.wakeups, self._finished_steps, awaited.mark, owners.bury
-        )
+        owners = self.owners = Owners(Liveness(self.store, self._replica), self.variables, self.sessions)
+        parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark, owners)
         orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
         self.live = Live()
         self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts, live=self.live)

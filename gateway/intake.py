@@ -6,7 +6,6 @@ The result says everything the later stages need; nothing here waits.
 from __future__ import annotations
 
 import itertools
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +51,7 @@ class Intake:
     def __init__(
         self,
         *,
+        replica: str,
         clock: Callable[[], float],
         lineage: Lineage,
         tokens: TokenEstimator,
@@ -59,6 +59,7 @@ class Intake:
         salt: Callable[[str], str | None],
         only_model: Callable[[], str | None],
     ) -> None:
+        """The ids of its calls begin with `replica`, in hexadecimal: whoever knows one knows who runs it."""
         self.limits = BodyLimits()
         self.mode = MODES["on"]
         self._clock = clock
@@ -67,7 +68,7 @@ class Intake:
         self._lengths = lengths
         self.salt = salt
         self._only_model = only_model
-        self._ids = map(f"call-{secrets.token_hex(6)}-{{:x}}".format, itertools.count(1))
+        self._ids = map(f"call-{replica}-{{:x}}".format, itertools.count(1))
 
     def admit(self, tenant: str, route: Route, headers: RawHeaders, raw: bytes, call_id: str | None = None) -> Call:
         """Read one request, a new call unless it has an id.

@@ -60,10 +60,20 @@ class Undertaker(Protocol):
         """Fail what a dead replica's call has not committed; the names. Raises: StoreUnavailable."""
 
 
+class OpenCalls(Protocol):
+    """Calls by their steps. Raises: StoreUnavailable."""
+
+    async def left_open(
+        self, tenant: str, session: str, names: Sequence[str], dead: Sequence[str] = ()
+    ) -> list[str]:
+        """The replicas that run calls of these steps; those of `dead` ones are over from now on."""
+
+
 class Owners:
     """This replica's life, and its view of the others'."""
 
-    def __init__(self, peers: Peers, variables: Undertaker) -> None:
+    def __init__(self, peers: Peers, variables: Undertaker, calls: OpenCalls) -> None:
+        self._calls = calls
         self.replica = peers.replica
         self._peers = peers
         self._variables = variables
@@ -111,6 +121,16 @@ class Owners:
         if failed:
             log.warning("buried", extra={"session": session, "replicas": ",".join(sorted(dead)), "outputs": failed})
         return failed > 0
+
+    async def bury_steps(self, tenant: str, session: str, names: Sequence[str]) -> bool:
+        """End the calls of these steps that a dead replica left open; whether there were any.
+
+        Raises: StoreUnavailable.
+        """
+        dead = await self._dead(await self._calls.left_open(tenant, session, names), GRACE_S)
+        if dead:
+            await self._calls.left_open(tenant, session, names, tuple(dead))
+        return bool(dead)
 
     async def instead(
         self,

@@ -58,13 +58,18 @@ class WakeUps(Protocol):
         """No more."""
 
 
+class Burials(Protocol):
+    """Ends what dead replicas left behind; each says whether there was anything. Raises: StoreUnavailable."""
+
+    async def bury(self, tenant: str, session: str, calls: Mapping[str, str]) -> bool:
+        """What these calls (id to replica) of a session were to produce fails."""
+
+    async def bury_steps(self, tenant: str, session: str, names: Sequence[str]) -> bool:
+        """The calls of these steps are over."""
+
+
 Awaiting = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
 """Tells other replicas, for a few seconds, that these variables (tenant, session, names) are awaited here.
-
-Raises: StoreUnavailable.
-"""
-Bury = Callable[[str, str, Mapping[str, str]], Awaitable[bool]]
-"""Fails what calls (id to replica) of a session were to produce, where their replica is dead; whether it did.
 
 Raises: StoreUnavailable.
 """
@@ -81,11 +86,11 @@ class Parking:
         wakeups: WakeUps,
         finished: FinishedSteps,
         awaiting: Awaiting,
-        bury: Bury,
+        owners: Burials,
     ) -> None:
         self.limit_per_tenant = 10_000
         self._awaiting = awaiting
-        self._bury = bury
+        self._owners = owners
         self._variables = variables
         self._wakeups = wakeups
         self._finished = finished
@@ -209,10 +214,17 @@ class Parking:
                     await watch.settle(name, None)
         await self._mark(tenant, session, watch, names)
         now_s = asyncio.get_running_loop().time()
-        if declared and now_s - watch.asked_s >= BURY_EVERY_S:
+        if now_s - watch.asked_s >= BURY_EVERY_S:
             watch.asked_s = now_s
-            if await self._bury(tenant, session, {v.call_id: v.owner for v in declared.values()}):
-                self.changed(tenant, session)
+            calls = {variable.call_id: variable.owner for variable in declared.values()}
+            open_steps = tuple(name for name in steps if name in watch.waiters)
+            await self._bury_dead(tenant, session, calls, open_steps)
+
+    async def _bury_dead(self, tenant: str, session: str, calls: Mapping[str, str], steps: tuple[str, ...]) -> None:
+        """End what a dead replica left behind of what is waited for."""
+        buried = bool(calls) and await self._owners.bury(tenant, session, calls)
+        if (bool(steps) and await self._owners.bury_steps(tenant, session, steps)) or buried:
+            self.changed(tenant, session)
 
     async def _mark(self, tenant: str, session: str, watch: Watch, names: Sequence[str]) -> None:
         """Tell other replicas what is awaited here: at once what is new, all of it every other second."""

@@ -70,6 +70,7 @@ LIST_SESSIONS = load("list_sessions")
 SUMMARISE = load("summarise")
 VIEW = load("view")
 FINISHED = load("finished")
+LEFT_OPEN = load("left_open")
 END_SESSION = load("end_session")
 PLACEMENT = load("placement")
 CLAIM_PLACEMENT = load("claim_placement")
@@ -156,6 +157,23 @@ async def finished(store: Runner, keys: SessionKeys, names: Sequence[str], *, ol
     """Whether each step or variable is finished. Calls still open that arrived before `oldest_at` are dead."""
     reply = await store.run(FINISHED, (keys.meta, keys.open, keys.done), (SCHEMA, oldest_at, *names))
     return [bool(item) for item in cast("list[int]", reply)]
+
+
+async def left_open(
+    store: Runner,
+    keys: SessionKeys,
+    names: Sequence[str],
+    *,
+    oldest_at: float,
+    dead: Sequence[str],
+    deferred: str,
+    channel: str,
+    ttl_s: int,
+) -> list[str]:
+    """The replicas that have open calls of these names; those of `dead` ones are over from now on."""
+    args: list[Arg] = [SCHEMA, ttl_s, oldest_at, channel, "\t".join(dead), *names]
+    reply = await store.run(LEFT_OPEN, (keys.meta, keys.open, keys.done, deferred), args)
+    return [item.decode() for item in cast("list[bytes]", reply)]
 
 
 async def end_session(store: Runner, keys: SessionKeys, *, ended_at: float) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.errors import BadRequest, StoreUnavailable
 from gateway.nouns import Record
 from gateway.store import scripts
-from gateway.store.keys import Bounds, session_keys
+from gateway.store.keys import Bounds, deferred_keys, session_keys, variable_keys
 from gateway.store.records import UnknownSchema, ended_at, read_record, stored_call
 from gateway.store.scripts import SCHEMA_CODE, Runner
 
@@ -106,6 +106,24 @@ class Sessions:
         oldest_at = self._clock() - self._bounds.open_call_s
         reply = await scripts.finished(self._store, session_keys(tenant, session), names, oldest_at=oldest_at)
         return dict(zip(names, reply, strict=True))
+
+    async def left_open(
+        self, tenant: str, session: str, names: Sequence[str], dead: Sequence[str] = ()
+    ) -> list[str]:
+        """The replicas that run calls of these steps, as is known; those of `dead` ones are over from now on.
+
+        Deferred calls are left out: their leases say who runs them.
+        """
+        return await scripts.left_open(
+            self._store,
+            session_keys(tenant, session),
+            names,
+            oldest_at=self._clock() - self._bounds.open_call_s,
+            dead=dead,
+            deferred=deferred_keys(tenant, session)[0],
+            channel=variable_keys(tenant, session).channel,
+            ttl_s=self._bounds.session_ttl_s,
+        )
 
     async def view(self, tenant: str, session: str) -> SessionData | None:
         """Everything known of a session; None if it is unknown (another tenant's is)."""

@@ -110,6 +110,19 @@ async def test_a_retry_takes_a_killed_producers_place_and_its_readers_hear_nothi
     assert [reply.status_code for reply in replies] == [200, 200], [reply.text for reply in replies]
 
 
+async def test_a_step_of_a_killed_replica_is_over(pair: Pair) -> None:
+    step = HINTS | {"x-workflow-step": "draft"}
+    drafting = pair.call(0, "a draft", step, 400)
+    known = f"{pair.processes[1].url}/v1/workflow/sessions/s"
+    await until_answers(known, lambda reply: reply.status_code == 200 and len(reply.json()["nodes"]) == 1)
+    after = pair.call(1, "then", HINTS | {"x-workflow-after": "draft"})
+    pair.processes[0].signal(signal.SIGKILL)
+    await gone(drafting)
+
+    async with asyncio.timeout(TOLD_WITHIN_S):
+        assert (await after).status_code == 200
+
+
 async def test_a_value_may_be_put_in_a_killed_producers_place(pair: Pair) -> None:
     producer = await pair.producing(400)
     assert (await pair.clients[1].put(PLAN, content=b"mine")).status_code == 409

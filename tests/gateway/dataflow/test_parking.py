@@ -59,6 +59,10 @@ class Shelf:
             self.variables[name] = Variable(name, State.FAILED, "call-1", cause=cause)
         return bool(dead)
 
+    async def bury_steps(self, tenant: str, session: str, names: Sequence[str]) -> bool:
+        self.asked.append(dict.fromkeys(names, ""))
+        return False
+
     async def finished(self, tenant: str, session: str, names: tuple[str, ...]) -> dict[str, bool]:
         return {name: name in self.variables for name in names}
 
@@ -70,7 +74,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def lot(shelf: Shelf) -> Parking:
-    return Parking(shelf, shelf, shelf.finished, shelf.awaiting, shelf.bury)
+    return Parking(shelf, shelf, shelf.finished, shelf.awaiting, shelf)
 
 
 async def until(holds) -> None:
@@ -229,3 +233,19 @@ async def test_many_sessions_are_looked_at_less_often(
     for number in range(50):
         lot.changed("t", f"s{number}")
     await asyncio.gather(*waiting)
+
+
+async def test_whether_its_producers_live_is_asked_of_a_call_that_has_waited(
+    lot: Parking, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(parking, "BURY_EVERY_S", 0.1)
+    shelf.variables["a"] = Variable("a", State.DECLARED, "call-1", owner="alive")
+    waiting = asyncio.create_task(lot.wait("t", "s", ("a",), ("step",), within_s=5))
+    await until(lambda: len(shelf.asked) > 1)
+    assert shelf.asked[:2] == [{"call-1": "alive"}, {"step": ""}]
+    assert len(shelf.reads) > 1
+
+    shelf.variables["a"] = Variable("a", State.DECLARED, "call-1", owner="dead")
+    with pytest.raises(UpstreamFailed, match="its gateway died"):
+        await waiting
