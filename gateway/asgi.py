@@ -113,17 +113,18 @@ class Front:
                 return
             scope["loomgate.on_disconnect"](call.client_left)
             await self._dispatcher.run(call, headers, send)
+            return
         except LoomgateError as error:
-            await self._fail(route, call, error, send)
+            fault: LoomgateError = error
         except HintError as error:
-            refusal = BadRequest(str(error), param=error.field, code="invalid_hint")
-            await self._fail(route, call, refusal, send)
+            fault = BadRequest(str(error), param=error.field, code="invalid_hint")
         except ClientLeft:
-            pass
+            return
         finally:
             self.bodies.release(len(raw))
             if comments is not None:
                 comments.close()
+        await self._fail(route, call, fault, send)
 
     async def _answer(self, route: Route, call: Call, headers: RawHeaders, send: Send) -> None:
         """Run a call that a retry may re-attach to: errors are part of what `send` is told."""
@@ -132,8 +133,10 @@ class Front:
                 await self._defer(call, headers, send)
             else:
                 await self._dispatcher.run(call, headers, send)
+            return
         except LoomgateError as error:
-            await self._fail(route, call, error, send)
+            fault = error
+        await self._fail(route, call, fault, send)
 
     async def _defer(self, call: Call, headers: RawHeaders, send: Send) -> None:
         accepted = await self._deferred.accept(call, headers)
@@ -163,18 +166,21 @@ class Front:
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await _refuse_protocol(scope, send)
+            await _refuse_protocol(scope, send)
+            return
         path: bytes = scope["raw_path"]
         try:
             if path == b"/v1/models":
                 await self._serve_models(scope, send)
             else:
                 await self._serve_control(path, scope, receive, send)
+            return
         except LoomgateError as error:
-            self._refused("control", error)
-            await send_error(send, error, Dialect.OPENAI, [])
+            fault = error
         except ClientLeft:
-            return None
+            return
+        self._refused("control", fault)
+        await send_error(send, fault, Dialect.OPENAI, [])
 
     async def _serve_models(self, scope: Scope, send: Send) -> None:
         if scope["method"] != "GET":

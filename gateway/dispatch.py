@@ -135,9 +135,10 @@ class Dispatcher:
                     reply = await self._open(call, dispatch, client)
                     break
                 except EngineError as error:
-                    dispatch = await self._place_again(call, dispatch, error)
+                    broken = error
                 except asyncio.CancelledError as cancelled:
-                    dispatch = await self._place_again(call, dispatch, evicted(call, dispatch, cancelled))
+                    broken = evicted(call, dispatch, cancelled)
+                dispatch = await self._place_again(call, dispatch, broken)
             await self._relay(call, dispatch, reply, send)
         except LoomgateError as error:
             call.fault = error

@@ -8,23 +8,40 @@ from pathlib import Path
 from typing import Final
 
 COMPILED: Final = (
+    "engines/http.py",
+    "engines/http_connection.py",
+    "engines/http_pool.py",
+    "engines/deadlines.py",
     "hints/*.py",
     "gateway/cache/*.py",
     "gateway/estimate/*.py",
     "gateway/graph/*.py",
     "gateway/schedule/**/*.py",
     "gateway/wire/*.py",
+    "gateway/variables/*.py",
+    "gateway/asgi.py",
     "gateway/call.py",
+    "gateway/dataflow/flow.py",
+    "gateway/dataflow/live.py",
     "gateway/dataflow/programs.py",
+    "gateway/detached/retries.py",
     "gateway/dispatch.py",
     "gateway/failed_attempts.py",
+    "gateway/gate.py",
+    "gateway/http/bodies.py",
+    "gateway/http/connection.py",
+    "gateway/http/cycle.py",
     "gateway/intake.py",
     "gateway/loop.py",
     "gateway/metrics.py",
     "gateway/replies/relay.py",
     "gateway/resolve.py",
+    "gateway/store/records.py",
+    "gateway/store/sessions.py",
+    "gateway/store/variable_scripts.py",
+    "gateway/store/variables.py",
 )
-"""What every call passes through. Whatever mostly waits, such as the HTTP server and the store, gains nothing."""
+"""What every call passes through, or every call with data hints. What a C extension calls back gains nothing."""
 PLAIN: Final = {
     "gateway/graph/document.py": "only what operators look at",
     "gateway/schedule/integrity.py": "only the tests call it",

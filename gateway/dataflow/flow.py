@@ -214,11 +214,15 @@ class Dataflow:
         if reply is None:
             await self._outputs.fail(call, plan, "its reply cannot be read")
             return
+        failed: TransformFailed | None = None
+        values: dict[str, Value] = {}
         try:
             values = await self._outputs.cut(plan, reply)
         except TransformFailed as error:
-            call.note(f"output-failed;{error.name}")
-            await self._outputs.fail(call, plan, f"its transform gave no value: {error.reason}")
+            failed = error
+        if failed is not None:
+            call.note(f"output-failed;{failed.name}")
+            await self._outputs.fail(call, plan, f"its transform gave no value: {failed.reason}")
             return
         if not await self._outputs.commit(call, plan, values, items.names if items is not None else ()):
             if plan.fenced is not None:

@@ -108,10 +108,9 @@ class Connection(HttpToolsProtocol):
             return
         self._read_bytes = len(data)
         try:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._decline_upgrade(data[upgrade.args[0] :])
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(_reason(error))
         else:
@@ -240,7 +239,12 @@ class Connection(HttpToolsProtocol):
         lines = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in dropped]
         head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(lines))
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(head + rest)
+        try:
+            self.parser.feed_data(head + rest)
+        except httptools.HttpParserError as error:
+            self._refuse(_reason(error))
+        else:
+            self._after_read()
 
     def _begin(self, cycle: Cycle) -> None:
         self._active = cycle

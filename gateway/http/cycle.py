@@ -107,18 +107,20 @@ class Cycle:
 
         `tasks` holds the task this runs in, and is rid of it at the end.
         """
+        whole = False
         try:
-            await app(self.scope, self.receive, self.send)
+            try:
+                await app(self.scope, self.receive, self.send)
+                whole = self.response_complete or self.disconnected
+                if not whole:
+                    logger.error("reply_incomplete")
+            except Exception:
+                logger.exception("application_failed")
+            if not whole:
+                await self._fail()
         except asyncio.CancelledError:
             self._abort()
             raise
-        except Exception:
-            logger.exception("application_failed")
-            await self._fail()
-        else:
-            if not self.response_complete and not self.disconnected:
-                logger.error("reply_incomplete")
-                await self._fail()
         finally:
             self._gone = self._connection = None
             tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))

@@ -120,6 +120,8 @@ async def relay_stream(
     response = reply.response
     tap = UsageTap(take_usage_out)
     said = StreamedOutput() if learn else None
+    broken: EngineError | None = None
+    rest = b""
     headers = client_headers(response.headers) + workflow_headers(call)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     try:
@@ -134,12 +136,14 @@ async def relay_stream(
                 await send({"type": "http.response.body", "body": out, "more_body": True})
             piece = await read()
     except EngineError as error:
-        call.fault = fault = WorkerFailed(f"The worker failed during the stream: {error}")
-        await send({"type": "http.response.body", "body": tap.end() + broken_event(call, fault)})
-        raise
+        broken, rest = error, tap.end()
     finally:
         response.abort()
         call.usage = read_usage(tap.usage)
+    if broken is not None:
+        call.fault = fault = WorkerFailed(f"The worker failed during the stream: {broken}")
+        await send({"type": "http.response.body", "body": rest + broken_event(call, fault)})
+        raise broken
     call.output = said.output() if said is not None else None
     if tee is not None and commit is not None:
         await commit(call, tee.produced())

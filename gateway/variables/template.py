@@ -129,14 +129,14 @@ def replace_texts(fields: Mapping[str, Any], texts: Iterable[Part]) -> dict[str,
     root = dict(fields)
     copies: dict[Path, Any] = {(): root}
     for path, text in texts:
-        holder = root
+        holder: Any = root
         for depth, key in enumerate(path[:-1], start=1):
             copied = copies.get(path[:depth])
             if copied is None:
-                copied = copies[path[:depth]] = holder[key].copy()  # type: ignore[index]
-                holder[key] = copied  # type: ignore[index]
+                copied = copies[path[:depth]] = holder[key].copy()
+                holder[key] = copied
             holder = copied
-        holder[path[-1]] = text  # type: ignore[index]
+        holder[path[-1]] = text
     return root
 
 

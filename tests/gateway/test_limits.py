@@ -162,6 +162,7 @@ async def test_a_body_in_one_piece_has_the_same_limit(make_rig) -> None:
     assert rig.gateway.front.bodies.held_bytes == 0
 
 
+@pytest.mark.plain
 async def test_a_body_that_drips_is_cut_off_however_lively(rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_DEADLINE_S", 0.3)
     host, _, port = rig.url.removeprefix("http://").rpartition(":")
