@@ -205,11 +205,10 @@ class Retries:
     async def _finish(self, name: RetryName, call_id: str, reply: KeptReply | None) -> None:
         """Keep the reply, or free the key, as soon as the store takes it; for as long as it is worth it."""
         for pause_s in FINISH_AGAIN_S:
-            try:
+            with contextlib.suppress(StoreUnavailable):
                 await self._claims.finish(name, call_id, reply)
                 return
-            except StoreUnavailable:
-                await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s)
             if reply is not None and (name.tenant, name.key) not in self._ended:
                 return
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def test_a_class_whose_keywords_would_be_dropped_stays_plain(checkout: Path) -> 
     (checkout / "gateway" / "call.py").write_text("class Call(Struct, frozen=True): ...\n")
     (checkout / "gateway" / "graph" / "__init__.py").write_text("")
     assert modules.chosen(checkout) == []
+
+
+def test_nothing_compiled_waits_while_it_handles_an_exception() -> None:
+    """mypyc leaves what is being handled in the thread's state then, as the context of whatever fails meanwhile."""
+    waits = {
+        f"{name}:{waiting.lineno}"
+        for name in modules.chosen(REPOSITORY)
+        for handler in ast.walk(ast.parse((REPOSITORY / name).read_bytes()))
+        if isinstance(handler, ast.ExceptHandler)
+        for waiting in ast.walk(handler)
+        if isinstance(waiting, ast.Await | ast.Yield | ast.YieldFrom)
+    }
+    assert not waits, f"note what was caught, and wait below: {sorted(waits)}"
 
 
 @pytest.mark.parametrize("changed", ["gateway/call.py", "requirements/compile.txt", ".venv/pyvenv.cfg"])
