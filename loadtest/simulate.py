@@ -2,6 +2,7 @@
 
     python -m loadtest.simulate --load mix --rate 2 --count 200
     python -m loadtest.simulate --trace mooncake:conversation_trace.jsonl --scale 0.0625 --workers 8
+    python -m loadtest.simulate --load mix --policies session session,order=fcfs session,place=least_load
     python -m loadtest.simulate --load agents --count 20000 --rate 40 --workers 64 --policies session
 
 Nothing is started and nothing waits: the production core decides, engines are a model with costs from `--profile`
@@ -21,7 +22,7 @@ from pathlib import Path
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import BadProfile, Profile, read
 from gateway.simulation.outcome import Figures
-from gateway.simulation.policies import POLICY_SETS
+from gateway.simulation.policies import POLICY_SETS, policy_set
 from gateway.simulation.settings import WorldSettings
 from gateway.simulation.tables import table
 from gateway.simulation.work import PlannedProgram
@@ -47,7 +48,13 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--speed", type=float, default=1.0, help="a trace's arrivals, so many times as fast")
     arguments.add_argument("--scale", type=float, default=1.0, help="a trace's lengths, so many times as long")
     arguments.add_argument("--seeds", type=int, default=1, help="so many loads, from seed 0 on")
-    arguments.add_argument("--policies", nargs="+", default=list(POLICY_SETS), choices=list(POLICY_SETS))
+    arguments.add_argument(
+        "--policies",
+        nargs="+",
+        default=list(POLICY_SETS),
+        metavar="NAME[,SETTING=VALUE]",
+        help="of " + ", ".join(POLICY_SETS),
+    )
     arguments.add_argument("--workers", type=int, default=2)
     arguments.add_argument("--profile", type=Path, help="a worker's costs and limits")
     arguments.add_argument("--kv-blocks", type=int)
@@ -63,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.count < 1 or options.seeds < 1 or min(options.rate, options.speed, options.scale) <= 0:
             raise ValueError("counts, rates, speeds and scales must be above 0")
+        for name in options.policies:
+            policy_set(name)
         world = _world(options)
         batches = [_programs(options, seed) for seed in range(options.seeds)]
     except (BadProfile, OSError, ValueError, KeyError) as error:
@@ -108,7 +117,7 @@ def _hastened(program: PlannedProgram, speed: float) -> PlannedProgram:
 
 
 def _run(name: str, world: WorldSettings, programs: list[PlannedProgram]) -> Figures:
-    policies = POLICY_SETS[name]
+    policies = policy_set(name)
     began_s = time.perf_counter()
     outcome = World(replace(world, scheduler=policies.scheduler, mode=policies.mode), programs).run()
     figures = outcome.figures()

@@ -17,7 +17,7 @@ from engines.simulated.profile import BadProfile, Profile, read
 from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
 from gateway.graph.document import SessionDocument
 from gateway.simulation.outcome import Figures
-from gateway.simulation.policies import POLICY_SETS
+from gateway.simulation.policies import POLICY_SETS, policy_set
 from gateway.simulation.recorded import Recorded
 from gateway.simulation.settings import WorldSettings
 from gateway.simulation.tables import table
@@ -41,7 +41,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("records", metavar="RECORDS", help="a gateway's URL, or a file")
     parser.add_argument("--profile", type=Path, required=True, metavar="FILE", help="of `loomgate profile`")
     parser.add_argument("--workers", type=_count, nargs="+", metavar="N", help="so many instead of those recorded")
-    parser.add_argument("--policies", nargs="+", choices=list(POLICY_SETS), help="instead of the gateway's own")
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        metavar="NAME[,SETTING=VALUE]",
+        help=f"instead of the gateway's own: {', '.join(POLICY_SETS)}",
+    )
     parser.add_argument("--round-trip-ms", type=float, default=0.0, help="between clients and the gateway")
     parser.add_argument("--api-key-env", metavar="NAME", help="the variable that holds the gateway's API key")
     parser.add_argument(
@@ -60,12 +65,14 @@ def run(args: argparse.Namespace) -> int:
     """Read, run again, print."""
     try:
         profile = read(args.profile)
+        for name in args.policies or ():
+            policy_set(name)
         documents = _documents(args)
         recorded = Recorded(documents)
         if args.keep is not None:
             args.keep.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
     except (BadProfile, ValueError, KeyError, TypeError) as error:
-        complain(f"{args.records}: {error}" if not isinstance(error, BadProfile) else str(error))
+        complain(str(error))
         return USAGE
     except (OSError, EngineError) as error:
         complain(str(error))
@@ -84,7 +91,7 @@ def _variants(args: argparse.Namespace, profile: Profile, recorded: Recorded) ->
     programs = recorded.programs()
     runs: dict[str, list[Figures]] = {}
     for name, workers in dict.fromkeys(combinations):
-        policies = POLICY_SETS[name]
+        policies = policy_set(name)
         world = WorldSettings(
             workers=workers,
             limits=profile.limits,

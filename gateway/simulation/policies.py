@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from gateway.schedule.settings import SchedulerSettings
 from gateway.simulation.work import Mode
@@ -48,3 +48,24 @@ POLICY_SETS: Final[Mapping[str, PolicySet]] = MappingProxyType(
     }
 )
 """By name: three routers, and this gateway told nothing, told the session, and told the whole program."""
+
+
+def policy_set(words: str) -> PolicySet:
+    """A set by its name, or one changed in some settings: `session,order=fcfs,place=least_load`.
+
+    Raises: ValueError, naming what nobody knows.
+    """
+    name, *changes = words.split(",")
+    known = POLICY_SETS.get(name)
+    if known is None:
+        raise ValueError(f"{name!r} is none of {', '.join(POLICY_SETS)}")
+    given = dict(_setting(change) for change in changes)
+    return replace(known, scheduler=replace(known.scheduler, **given))
+
+
+def _setting(change: str) -> tuple[str, Any]:
+    name, _, value = change.partition("=")
+    default = getattr(_OWN, name, None)
+    if default is None or not value:
+        raise ValueError(f"{change!r} is not SETTING=VALUE with a setting of the scheduler")
+    return name, type(default)(value)
