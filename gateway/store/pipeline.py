@@ -14,9 +14,10 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
@@ -32,9 +33,9 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
 _DROP_S = 0.1
+"""How long closing a broken connection may take."""
 STALL_S = 0.02
 """A timer later than this is not the server's fault."""
-"""How long closing a broken connection may take."""
 
 
 @dataclass(slots=True)
@@ -331,8 +332,7 @@ class Pipeline:
     async def _probe(self) -> bool:
         """Read a key that is never there; on recovery tell the owner."""
         try:
-            async with asyncio.timeout(self._deadline_s):
-                await self._link.execute([("EXISTS", PROBE_KEY)])
+            await self._in_time(self._link.execute([("EXISTS", PROBE_KEY)]))
             if not self.up:
                 async with asyncio.timeout(self._deadline_s):
                     await self._on_up()
@@ -344,6 +344,23 @@ class Pipeline:
             log.info("store_up", extra={"store": self._name})
         self.up = True
         return True
+
+    async def _in_time(self, asking: Coroutine[Any, Any, object]) -> None:
+        """Wait for an answer, within the deadline; as in `_expire`, a stall of this process is not the server's.
+
+        Raises: LinkError; TimeoutError is one.
+        """
+        task, due_s = asyncio.create_task(asking, name="store-probe"), self._loop.time() + self._deadline_s
+        try:
+            await asyncio.wait((task,), timeout=self._deadline_s)
+            late_s = self._loop.time() - due_s
+            if not task.done() and late_s > STALL_S:
+                await asyncio.wait((task,), timeout=min(late_s, self._deadline_s))
+            if not task.done():
+                raise TimeoutError
+            task.result()
+        finally:
+            task.cancel()
 
     async def _bounded(self, closing: Awaitable[None]) -> None:
         """Connections are closed within a bound, and a broken one cannot break us."""

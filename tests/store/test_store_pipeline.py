@@ -26,11 +26,17 @@ class FakeLink:
         self.go.set()
         self.answer = lambda command: b"w0"
         self.drops = 0
+        self.probes = 0
+        self.alive = asyncio.Event()
+        self.alive.set()
 
     async def execute(self, commands):
         if commands[0][0] != "EXISTS":
             self.batches.append(commands)
             await self.go.wait()
+        else:
+            self.probes += 1
+            await self.alive.wait()
         return [self.answer(command) for command in commands]
 
     async def config(self, names):
@@ -143,6 +149,22 @@ async def test_a_server_that_does_not_answer_is_late_though_this_process_stood_s
     asyncio.get_running_loop().call_later(0.01, time.sleep, 0.3)
     with pytest.raises(StoreUnavailable, match="within 100 ms"):
         await asked
+
+
+async def test_a_probe_is_not_lost_by_a_stall_of_this_process_but_by_silence(
+    pipeline: Pipeline, link: FakeLink, eventually
+) -> None:
+    probes = link.probes
+    link.alive.clear()
+    await eventually(lambda: link.probes > probes)
+    asyncio.get_running_loop().call_later(0.05, link.alive.set)
+    time.sleep(0.3)
+    await eventually(lambda: link.probes > probes + 1)
+    assert link.drops == 0
+
+    link.alive.clear()
+    await eventually(lambda: link.drops == 1)
+    link.alive.set()
 
 
 async def test_a_lost_script_is_sent_with_its_source_once(pipeline: Pipeline, link: FakeLink) -> None:
