@@ -157,10 +157,15 @@ class Placing:
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
     ) -> Choice:
-        """Home is the worker that holds the beginning of the call, filled ahead, else its program's context."""
+        """Home is the worker that holds the beginning of the call, filled ahead, else its program's context.
+
+        Parallel calls have none where nobody else's calls are: among others reuse saves more than waiting costs.
+        """
         name, beside = self.filling.arrived(call.call_id), 0
         if name is None and (known := self._programs.find(program)) is not None:
             name, beside = known.worker, known.calls
+            if len(self._board.calls) - 1 > beside:
+                beside = 0
         home = None if name is None else self._board.workers.get(name)
         return self._place.choose(call, pool, workers, cached, home if home in workers else None, beside=beside)
 

@@ -11,7 +11,7 @@ POLICIES: Final[dict[str, frozenset[str]]] = {
         {"fcfs", "least_slack", "program_graph", "program_service", "shortest_remaining", "task_groups"}
     ),
     "group": frozenset({"none", "prefix"}),
-    "place": frozenset({"least_load", "program_aware", "round_robin", "sibling_aware"}),
+    "place": frozenset({"least_load", "preble", "program_aware", "round_robin", "sibling_aware"}),
     "admit": frozenset({"calls", "class_tokens", "found", "tokens"}),
     "share": frozenset({"none", "weighted_service"}),
     "pause": frozenset({"none", "programs"}),
@@ -74,6 +74,8 @@ class SchedulerSettings:
     """And by more than this: what is measured of equally fast workers differs by some milliseconds."""
     tie_ratio: float = 0.02
     """Predicted completions closer than this are a tie, drawn at random."""
+    rebalance_ratio: float = 1.5
+    """With `preble`: how much more a call may cost where its prefix is, before it is computed elsewhere too."""
     decode_interference: float = 0.1
     """How much longer a token takes per call running beside it."""
     max_patience_s: float = 30.0

@@ -86,7 +86,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @initialize(
         order=st.sampled_from(sorted(POLICIES["order"])),
         group=st.sampled_from(["none", "prefix"]),
-        place=st.sampled_from(["sibling_aware", "program_aware", "least_load", "round_robin"]),
+        place=st.sampled_from(sorted(POLICIES["place"])),
         admit=st.sampled_from(sorted(POLICIES["admit"])),
         share=st.sampled_from(sorted(POLICIES["share"])),
         pause=st.sampled_from(sorted(POLICIES["pause"])),
@@ -167,7 +167,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if effect.call_id != probe_id(effect.worker):
             assert effect.worker in self.fillers
             assert self.parked[effect.call_id].model in self.up[effect.worker]
-            assert self.settings.place in ("program_aware", "sibling_aware"), "calls would not follow it"
+            assert self.settings.place in ("preble", "program_aware", "sibling_aware"), "calls would not follow it"
         assert effect.worker in self.up
         (worker,) = (w for w in self.core.snapshot(self.now_s).workers if w.name == effect.worker)
         assert (worker.calls, worker.external_calls, worker.queued) == (0, 0, 0), "only where nothing else is"

@@ -110,3 +110,9 @@ def test_one_after_the_other_they_stay_at_home():
     for number, call in enumerate(maps("p")):
         assert placed(core, [call]) == {"w0": 1}
         core.on(Finished(f"c{number}", Usage(135, 16, 85)), 1.5)
+
+
+def test_beside_calls_of_others_parallel_ones_have_their_home():
+    core = scheduler("sibling_aware")
+    placed(core, [ReadyCall("other", "t", "m", 1.0, 50, 50, program="q")])
+    assert placed(core, maps("p")[:2]) == {"w0": 2}

@@ -10,6 +10,7 @@ from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
 from gateway.schedule.policies.place.choice import Choice
 from gateway.schedule.policies.place.least_load import LeastLoad
+from gateway.schedule.policies.place.preble import Preble
 from gateway.schedule.policies.place.program_aware import ProgramAware
 from gateway.schedule.policies.place.round_robin import RoundRobin
 from gateway.schedule.policies.place.sibling_aware import SiblingAware
@@ -43,6 +44,7 @@ class PlacePolicy(Protocol):
 
 PLACES: Final[dict[str, Callable[[SchedulerSettings, AdmitPolicy, Random], PlacePolicy]]] = {
     "least_load": LeastLoad,
+    "preble": Preble,
     "program_aware": ProgramAware,
     "round_robin": RoundRobin,
     "sibling_aware": SiblingAware,

@@ -24,7 +24,17 @@ from gateway.schedule.worker import WorkerState
 class ProgramAware:
     """Least predicted completion, sticky with a margin. A hot prefix spreads when its worker's wait costs more."""
 
-    __slots__ = ("_admit", "_gain_s", "_interference", "_least_load", "_max_patience_s", "_rng", "_stay", "_tie")
+    __slots__ = (
+        "_admit",
+        "_gain_s",
+        "_interference",
+        "_least_load",
+        "_max_patience_s",
+        "_rebalance",
+        "_rng",
+        "_stay",
+        "_tie",
+    )
 
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
         self._admit = admit
@@ -35,6 +45,7 @@ class ProgramAware:
         self._gain_s = settings.sticky_gain_s
         self._tie = 1 - settings.tie_ratio
         self._max_patience_s = settings.max_patience_s
+        self._rebalance = settings.rebalance_ratio
 
     def choose(
         self,
