@@ -39,24 +39,19 @@ class Batch:
         self.context_tokens += context_tokens
         return mark
 
-    def prefilled(self, tokens: int, now_s: float) -> Mark:
+    def prefilled(self, tokens: int) -> None:
         """Somebody's prompt of so many missing tokens is done."""
         self._prefilled_tokens += tokens
-        return self.mark(now_s)
 
     def leave(self, context_tokens: int, now_s: float) -> None:
         """A call is in flight no more."""
-        self.mark(now_s)
+        self._advance(now_s)
         self.calls -= 1
         self.context_tokens -= context_tokens
 
     def mark(self, now_s: float) -> Mark:
         """The sums by now."""
-        passed_s = now_s - self._at_s
-        if passed_s > 0:
-            self._call_seconds += self.calls * passed_s
-            self._token_seconds += self.context_tokens * passed_s
-            self._at_s = now_s
+        self._advance(now_s)
         return Mark(now_s, self._call_seconds, self._token_seconds, self._prefilled_tokens)
 
     def since(self, mark: Mark, now_s: float) -> tuple[float, float, float]:
@@ -68,3 +63,10 @@ class Batch:
             return float(self.calls), float(self.context_tokens), beside_tokens
         calls = (now.call_seconds - mark.call_seconds) / passed_s
         return calls, (now.token_seconds - mark.token_seconds) / passed_s, beside_tokens
+
+    def _advance(self, now_s: float) -> None:
+        passed_s = now_s - self._at_s
+        if passed_s > 0:
+            self._call_seconds += self.calls * passed_s
+            self._token_seconds += self.context_tokens * passed_s
+            self._at_s = now_s

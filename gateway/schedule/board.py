@@ -158,7 +158,9 @@ class Board:
         if entry.worker is not None and entry.first_byte_s is None:
             entry.first_byte_s = now_s
             entry.worker.prefill_tokens -= entry.missing_tokens
-            entry.mark = entry.worker.batch.prefilled(entry.missing_tokens, now_s)
+            batch = entry.worker.batch
+            batch.prefilled(entry.missing_tokens)
+            entry.mark = batch.mark(now_s)
 
     def release(self, entry: Entry, now_s: float) -> WorkerState:
         """The call is in flight no more; the worker it was on is returned."""
@@ -174,7 +176,7 @@ class Board:
         worker.batch.leave(entry.context_tokens, now_s)
         if entry.first_byte_s is None:
             worker.prefill_tokens -= entry.missing_tokens
-            worker.batch.prefilled(entry.missing_tokens, now_s)
+            worker.batch.prefilled(entry.missing_tokens)
         worker.service_s = worker.service_s - entry.predicted_s if worker.calls else 0.0
         return worker
 

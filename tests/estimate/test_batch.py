@@ -11,7 +11,7 @@ def test_the_mean_is_over_time_whatever_came_and_went():
     batch = Batch()
     mark = batch.enter(1000, 10.0)
     batch.enter(500, 12.0)
-    batch.prefilled(300, 13.0)
+    batch.prefilled(300)
     batch.leave(500, 13.0)
     calls, context_tokens, beside_tokens = batch.since(mark, 14.0)
     assert calls == pytest.approx(1.25)
