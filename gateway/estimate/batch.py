@@ -6,16 +6,8 @@ difference of two sums over the time between them, whatever came and went.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mark(NamedTuple):
-    """A moment, and the sums by then."""
-
-    at_s: float
-    call_seconds: float
-    token_seconds: float
-    prefilled_tokens: float
+Mark = tuple[float, float, float, float]
+"""A moment, and by then: call seconds, token seconds, prompt tokens prefilled. A plain tuple: made often."""
 
 
 class Batch:
@@ -52,17 +44,18 @@ class Batch:
     def mark(self, now_s: float) -> Mark:
         """The sums by now."""
         self._advance(now_s)
-        return Mark(now_s, self._call_seconds, self._token_seconds, self._prefilled_tokens)
+        return now_s, self._call_seconds, self._token_seconds, self._prefilled_tokens
 
     def since(self, mark: Mark, now_s: float) -> tuple[float, float, float]:
         """Mean calls and context tokens since the mark, and prompt tokens whose prefill ended meanwhile."""
-        now = self.mark(now_s)
-        passed_s = now_s - mark.at_s
-        beside_tokens = now.prefilled_tokens - mark.prefilled_tokens
+        self._advance(now_s)
+        at_s, call_seconds, token_seconds, prefilled_tokens = mark
+        passed_s = now_s - at_s
+        beside_tokens = self._prefilled_tokens - prefilled_tokens
         if passed_s <= 0:
             return float(self.calls), float(self.context_tokens), beside_tokens
-        calls = (now.call_seconds - mark.call_seconds) / passed_s
-        return calls, (now.token_seconds - mark.token_seconds) / passed_s, beside_tokens
+        calls = (self._call_seconds - call_seconds) / passed_s
+        return calls, (self._token_seconds - token_seconds) / passed_s, beside_tokens
 
     def _advance(self, now_s: float) -> None:
         passed_s = now_s - self._at_s
