@@ -85,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = read_options(argv)
     stop_by_signal()
     records = Records() if options.resume is None else read(options.resume.read_text().splitlines())
+    if records.count not in (0, options.plan.count):
+        _progress(
+            f"compare: {options.resume} has batches of {records.count} programs: go on with --count {records.count}"
+        )
+        return 2
     names = (*options.plan.ours, *options.plan.peers)
     facts = provenance(options.plan.compare_seeds[0], asdict(options.plan), versions(names))
     options.out.mkdir(parents=True, exist_ok=True)

@@ -76,6 +76,7 @@ class Conduct:
         await until_idle(workers.urls)
         rates = await measure_rates(workers)
         records.rates, records.kv_tokens, records.workers = rates, workers.kv_tokens, len(workers.urls)
+        records.count = self._plan.count
         self._write(records.lines()[0])
         self._progress(
             f"an idle worker: {rates.call_s * 1e3:.1f} ms a call, {rates.prefill_s * 1e3:.3f} ms a prompt token, "

@@ -62,6 +62,8 @@ class Records:
     kv_tokens: int = 0
     """Of all workers together."""
     workers: int = 0
+    count: int = 0
+    """Programs in a batch; 0 where that is not known."""
     capacity_per_s: dict[str, float] = field(default_factory=dict)
     """Programs a second, by load."""
     best: dict[str, list[str]] = field(default_factory=dict)
@@ -76,7 +78,8 @@ class Records:
         """All of it, a line each."""
         lines = []
         if self.rates is not None:
-            lines.append(_line("workers", rates=asdict(self.rates), kv_tokens=self.kv_tokens, workers=self.workers))
+            known = {"kv_tokens": self.kv_tokens, "workers": self.workers, "count": self.count}
+            lines.append(_line("workers", rates=asdict(self.rates), **known))
         lines += [_line("capacity", load=load, per_s=per_s) for load, per_s in self.capacity_per_s.items()]
         lines += [_line("best", load=load, systems=names) for load, names in self.best.items()]
         return lines + [batch_line(batch) for batch in self.batches]
@@ -109,6 +112,7 @@ def read(lines: Iterable[str]) -> Records:
         if kind == "workers":
             records.rates = Rates(**fields["rates"])
             records.kv_tokens, records.workers = fields["kv_tokens"], fields["workers"]
+            records.count = fields["count"]
         elif kind == "capacity":
             records.capacity_per_s[fields["load"]] = fields["per_s"]
         elif kind == "best":

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from loadtest import compare
-from loadtest.comparison.record import COMPARE, SELECT, read
+from loadtest.comparison.record import COMPARE, SELECT, Records, read
+from loadtest.program.bounds import Rates
 from loadtest.program.running import ROOT
 
 SMALL = ("--simulated", "--quick", "--count", "2", "--systems", "loomgate/plain,round_robin")
@@ -93,6 +94,15 @@ def test_options_are_checked(flags: tuple[str, str], said: str, capsys: pytest.C
     with pytest.raises(SystemExit):
         compare.read_options(flags)
     assert said in capsys.readouterr().err
+
+
+def test_batches_of_another_size_are_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The programs of a seed are others then."""
+    rates = Rates(0.1, 0.001, 0.01, 0.001, 4.0)
+    file = tmp_path / "records.jsonl"
+    file.write_text("\n".join(Records(rates, 0, 2, 15).lines()))
+    assert compare.main(["--count", "12", "--resume", str(file), "--out", str(tmp_path / "b")]) == 2
+    assert "go on with --count 15" in capsys.readouterr().err
 
 
 def test_the_full_plan_keeps_its_seeds_apart() -> None:

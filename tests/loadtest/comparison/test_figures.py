@@ -30,7 +30,7 @@ def _turn(system: str, seed: int = 11, load: str = "agents") -> Turn:
 
 
 def _records() -> Records:
-    records = Records(RATES, 64_000, 2, {"agents": 0.9}, {"agents": ["smg/least_load"]})
+    records = Records(RATES, 64_000, 2, 18, {"agents": 0.9}, {"agents": ["smg/least_load"]})
     records.batches = [
         batch(_turn("loomgate/gateway"), [10.0, 20.0]),
         batch(_turn("loomgate/gateway", 12), [30.0, 40.0]),

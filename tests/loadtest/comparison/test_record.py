@@ -9,7 +9,7 @@ from tests.loadtest.comparison.made import RATES, batch
 def _records() -> Records:
     one = batch(Turn(SELECT, "agents", 1.2, 1, "smg/least_load"), [1.0, 2.0])
     other = batch(Turn(COMPARE, "agents", 0.8, 11, "loomgate/plain"), [1.5], error="lost")
-    return Records(RATES, 64_000, 2, {"agents": 0.9}, {"agents": ["smg/least_load"]}, [one, other])
+    return Records(RATES, 64_000, 2, 18, {"agents": 0.9}, {"agents": ["smg/least_load"]}, [one, other])
 
 
 def test_lines_are_read_back() -> None:
