@@ -26,6 +26,7 @@ _OFF = {
     "LOOMGATE_SCHEDULE__GROUP": "none",
     "LOOMGATE_SCHEDULE__ADMIT": "calls",
     "LOOMGATE_SCHEDULE__SHARE": "none",
+    "LOOMGATE_SCHEDULE__PAUSE": "none",
     "LOOMGATE_HINTS__MODE": "off",
     "LOOMGATE_AHEAD__FILL": "false",
 }
@@ -124,7 +125,7 @@ def peer_command(chosen: System, port: int, spare_port: int, workers: Workers) -
     else:
         start = [program, *_listen(port, spare_port), "--worker-startup-check-interval", "1"]
         if "kv_aware" in chosen.flags:
-            start += _kv_sources(workers)
+            start += [*_kv_sources(workers), "--kv-aware-session-affinity-ttl-secs", "600"]
     return [*start, *chosen.flags, "--worker-urls", *workers.urls]
 
 
