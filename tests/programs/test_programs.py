@@ -17,6 +17,7 @@ from tests.programs.machine import Programs
 from tests.store.conftest import Server, run_server
 
 MANY = int(os.environ.get("PROGRAMS", "1"))
+pytestmark = pytest.mark.timeout(300 * MANY)
 
 
 def run(machine: type[Programs], examples: int, steps: int) -> None:
