@@ -37,7 +37,6 @@ class Pair:
 
     processes: list[GatewayProcess]
     clients: list[httpx.AsyncClient]
-    worker_url: str
 
     def call(
         self, replica: int, text: str, headers: dict[str, str], max_tokens: int = 4, *, stream: bool = False
@@ -50,13 +49,8 @@ class Pair:
     async def producing(self, max_tokens: int, *, stream: bool = False) -> asyncio.Task[httpx.Response]:
         """A producer of `plan` that runs on the first replica."""
         producer = self.call(0, "make a plan", PRODUCER, max_tokens, stream=stream)
-        await until_answers(f"{self.worker_url}/metrics", lambda reply: _running(reply) == 1)
+        await until_answers(f"{self.processes[1].url}{PLAN}", lambda reply: reply.status_code == 202)
         return producer
-
-
-def _running(reply: httpx.Response) -> float:
-    lines = [line for line in reply.text.splitlines() if line.startswith("vllm:num_requests_running{")]
-    return float(lines[0].rpartition(" ")[2]) if lines else 0
 
 
 @pytest.fixture(params=["redis", "cluster"])
@@ -73,7 +67,7 @@ async def pair(request: pytest.FixtureRequest, start_gateway, make_workers) -> A
         clients = [httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=40) for gateway in processes]
         for client in clients:
             await stack.enter_async_context(client)
-        yield Pair(processes, clients, launcher.specs[0].url)
+        yield Pair(processes, clients)
 
 
 async def gone(producer: asyncio.Task[httpx.Response]) -> None:
