@@ -36,6 +36,8 @@ PIECE_TOKENS = "32"
 """A value as short as two CPU cores stream in seconds has few pieces of the default length."""
 PIECE_BELOW_CALLS = "2"
 """The consumer's place is its producer's worker, which is not idle while there are pieces."""
+UNPROBED: Mapping[str, str] = {"LOOMGATE_SCHEDULE__PROBE_S": "0"}
+"""Measuring the workers would count among the engines' requests."""
 VARIANTS: Mapping[str, Mapping[str, str]] = {
     "neither": {"LOOMGATE_AHEAD__FILL": "false", "LOOMGATE_SCHEDULE__PLACE": "program_aware"},
     "fill": {"LOOMGATE_AHEAD__FILL": "true", "LOOMGATE_SCHEDULE__PLACE": "program_aware"},
@@ -145,7 +147,7 @@ async def _gateway(stack: AsyncExitStack, variant: str, workers: Sequence[str], 
     folder = Path(stack.enter_context(TemporaryDirectory(prefix=f"ahead-{variant}-")))
     family = stack.enter_context(Family(folder))
     _progress(f"starting the gateway of {variant}")
-    base_url = await asyncio.to_thread(start_gateway, family, workers, VARIANTS[variant])
+    base_url = await asyncio.to_thread(start_gateway, family, workers, {**UNPROBED, **VARIANTS[variant]})
     return Target(variant, base_url, tuple(workers), model)
 
 
