@@ -120,6 +120,7 @@ def _gateway(options: Options) -> Iterator[Target]:
             f"[limits]\nparked_per_tenant = {options.calls}\n"
             f"queue_per_tenant = {options.calls + options.consumers}\n"
             f"connections = {options.calls + options.consumers + 200}\n"
+            f'[schedule]\nadmit = "class_tokens"\n'  # what is measured waits for values, not for the worker
             f'[[worker]]\nname = "w"\nurl = "http://127.0.0.1:{worker_port}"\n'
         )
         program = Path(sys.executable).with_name("loomgate")

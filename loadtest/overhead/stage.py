@@ -97,7 +97,7 @@ def _start_gateway(family: Family, workers: Sequence[str]) -> System:
     config.write_text(
         f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin_port}"\n'
         f'[store]\nurl = "{store_url}"\n[log]\nlevel = "warning"\n'
-        f"[schedule]\nmax_calls_per_worker = {_CALLS_PER_WORKER}\n"
+        f'[schedule]\nadmit = "class_tokens"\nmax_calls_per_worker = {_CALLS_PER_WORKER}\n'
         + "".join(f'[[worker]]\nname = "w{i}"\nurl = "{url}"\n' for i, url in enumerate(workers))
     )
     program = Path(sys.executable).with_name("loomgate")

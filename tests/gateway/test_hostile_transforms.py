@@ -87,6 +87,7 @@ async def test_a_hostile_pattern_costs_no_more_than_its_text(rig: Rig, pattern: 
     assert (status, "does not match" in said) == (424, True)
 
 
+@pytest.mark.plain
 async def test_a_transform_at_work_holds_nobody_up(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs on a thread: that thread is held until another call has been answered."""
     rig = await make_rig(Behaviour())
