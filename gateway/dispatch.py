@@ -8,7 +8,7 @@ call. However it ends, the core and `ended` hear of it exactly once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import takewhile
 from typing import Any
 
@@ -33,7 +33,7 @@ from gateway.fleet import Fleet
 from gateway.gate import Gate
 from gateway.http.bodies import Bodies
 from gateway.loop import Loop
-from gateway.replies.backlog import Backlog
+from gateway.replies.backlog import through_backlog
 from gateway.replies.last_event import LastEvent
 from gateway.replies.relay import (
     AttemptLimits,
@@ -250,11 +250,12 @@ class Dispatcher:
 
     async def _relay_produced(self, call: Call, reply: OpenReply, send: Send, tee: Tee) -> None:
         """Others may wait for what it says: the engine is not held up by a slow client."""
-        async with Backlog(send, self._dataflow.value_bytes) as backlog:
-            takes_out, commit = _takes_usage_out(call), self._dataflow.commit
-            await relay_stream(
-                call, reply, LastEvent(backlog.send).send, self.learns, takes_out, tee=tee, commit=commit
-            )
+        takes_out, commit = _takes_usage_out(call), self._dataflow.commit
+
+        def relay(behind: Send) -> Awaitable[None]:
+            return relay_stream(call, reply, LastEvent(behind).send, self.learns, takes_out, tee=tee, commit=commit)
+
+        await through_backlog(send, self._dataflow.value_bytes, relay)
 
     def _settle(self, call: Call) -> None:
         if call.outcome is _DONE or call.outcome is Outcome.ENGINE_ERROR:

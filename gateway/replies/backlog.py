@@ -6,6 +6,7 @@ Beyond the bound the client holds the engine up after all.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from starlette.types import Message, Send
@@ -75,6 +76,12 @@ class Backlog:
             await self._send(message)
         self._bytes -= sum(len(message.get("body", b"")) for message in waiting)
         self._less.set()
+
+
+async def through_backlog(send: Send, limit_bytes: int, relay: Callable[[Send], Awaitable[None]]) -> None:
+    """Run a relay in front of a client that may be slower than its engine. Raises: what either raised."""
+    async with Backlog(send, limit_bytes) as backlog:
+        await relay(backlog.send)
 
 
 def _joined(messages: list[Message]) -> list[Message]:
