@@ -43,7 +43,8 @@ def reading(rig: Rig, name: str, **fields: object) -> asyncio.Task[httpx.Respons
 
 async def test_the_longest_value_is_held_once_however_many_read_it(make_rig: MakeRig) -> None:
     """A hundred bodies of 1 MiB, each again as its parsed text, would be 200 MiB: two are rendered at a time."""
-    rig = await make_rig(Behaviour(), Behaviour(), schedule__max_calls_per_worker=1, limits__value_bytes=MIB)
+    only_calls = {"schedule__probe_s": 0, "schedule__max_calls_per_worker": 1}
+    rig = await make_rig(Behaviour(), Behaviour(), limits__value_bytes=MIB, **only_calls)
     for worker in rig.workers:
         worker.received = deque(maxlen=1)
     rig.client.timeout = httpx.Timeout(60)
