@@ -10,13 +10,10 @@ import httpx
 import pytest
 
 from engines.simulated import Behaviour
-from gateway.auth import hash_key, new_key
 from gateway.detached import retries
 from gateway.store.server import PrivateServer
+from tests.gateway.attacks import ACME, EVIL, KEYS
 from tests.gateway.conftest import MakeRig, Rig
-
-ACME, EVIL = new_key(), new_key()
-KEYS = [{"tenant": "acme", "hash": hash_key(ACME)}, {"tenant": "evil", "hash": hash_key(EVIL)}]
 
 VARIABLES = "/v1/workflow/sessions/s/variables/"
 VALUE_BYTES = 1000
