@@ -9,7 +9,7 @@ after its arrival that it is neither urgent nor forgotten.
 from __future__ import annotations
 
 from gateway.nouns import ReadyCall
-from gateway.schedule.policies.order.program_graph import ProgramGraph
+from gateway.schedule.policies.order.program_graph import deepest_first
 from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
 
@@ -17,12 +17,11 @@ from hints.model import Objective
 class LeastSlack:
     """rank = latest start, with -max_lead_s <= rank - arrival <= max_delay_s."""
 
-    __slots__ = ("_delay_s", "_graph", "_lead_s", "_slack_s", "spread_s")
+    __slots__ = ("_delay_s", "_lead_s", "_slack_s", "spread_s")
 
     weighs_service = True
 
     def __init__(self, settings: SchedulerSettings) -> None:
-        self._graph = ProgramGraph(settings)
         self._slack_s = settings.class_slack_s
         self._delay_s = settings.max_delay_s
         self._lead_s = settings.max_lead_s
@@ -37,7 +36,7 @@ class LeastSlack:
 
     def within(self, call: ReadyCall) -> float:
         """As `program_graph`."""
-        return self._graph.within(call)
+        return deepest_first(call)
 
     def _class_deadline_s(self, call: ReadyCall) -> float:
         """Throughput work has four times as long, latency work a quarter."""

@@ -47,6 +47,11 @@ class ProgramGraph:
         return self._service.rank_from_s(call, from_s + later_s, attained_s, service_s)
 
     def within(self, call: ReadyCall) -> float:
-        """Less by one for each step of depth; within a depth more, but not by one, the larger the group."""
-        standing = call.standing
-        return 0.0 if standing is None else 1.0 - 1.0 / standing.group_size - standing.depth
+        """The deepest first."""
+        return deepest_first(call)
+
+
+def deepest_first(call: ReadyCall) -> float:
+    """Less by one for each step of depth; within a depth more, but not by one, the larger the group."""
+    standing = call.standing
+    return 0.0 if standing is None else 1.0 - 1.0 / standing.group_size - standing.depth

@@ -15,25 +15,20 @@ from gateway.schedule.policies.order.program_graph import ProgramGraph
 from gateway.schedule.settings import SchedulerSettings
 
 
-class ShortestRemaining:
+class ShortestRemaining(ProgramGraph):
     """rank = `program_graph`'s without the service attained, later by the service left, within the same bounds."""
 
-    __slots__ = ("_graph", "_weight", "spread_s")
+    __slots__ = ("_weight",)
 
     weighs_service = True
 
     def __init__(self, settings: SchedulerSettings) -> None:
-        self._graph = ProgramGraph(settings)
+        super().__init__(settings)
         self._weight = settings.remaining_weight
-        self.spread_s = self._graph.spread_s
 
     def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
         """As `program_graph` where nobody knows what is left."""
         left_s = call.left_calls * service_s if call.left_calls else call.left_s
         if left_s is None:
-            return self._graph.rank_s(call, attained_s, service_s)
-        return self._graph.rank_later_s(call, self._weight * left_s, 0.0, service_s)
-
-    def within(self, call: ReadyCall) -> float:
-        """As `program_graph`."""
-        return self._graph.within(call)
+            return self.rank_later_s(call, 0.0, attained_s, service_s)
+        return self.rank_later_s(call, self._weight * left_s, 0.0, service_s)

@@ -12,26 +12,21 @@ from gateway.schedule.policies.order.program_graph import ProgramGraph
 from gateway.schedule.settings import SchedulerSettings
 
 
-class TaskGroups:
+class TaskGroups(ProgramGraph):
     """rank = `program_graph`'s, later by the service its unfinished group needs, within the same bounds."""
 
-    __slots__ = ("_graph", "_weight", "spread_s")
+    __slots__ = ("_weight",)
 
     weighs_service = True
 
     def __init__(self, settings: SchedulerSettings) -> None:
-        self._graph = ProgramGraph(settings)
+        super().__init__(settings)
         self._weight = settings.remaining_weight
-        self.spread_s = self._graph.spread_s
 
     def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
         """Without a standing as `program_graph`."""
         standing = call.standing
         if standing is None:
-            return self._graph.rank_s(call, attained_s, service_s)
+            return self.rank_later_s(call, 0.0, attained_s, service_s)
         later_s = self._weight * standing.group_size * service_s
-        return self._graph.rank_later_s(call, later_s, attained_s, service_s)
-
-    def within(self, call: ReadyCall) -> float:
-        """As `program_graph`."""
-        return self._graph.within(call)
+        return self.rank_later_s(call, later_s, attained_s, service_s)
