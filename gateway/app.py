@@ -170,10 +170,9 @@ class Gateway:
             self.add_worker(worker.name, worker.url, worker.api_key_env)
 
     def _build_path(self) -> None:
-        """Assemble the request path: intake, gate, dispatch, resolve, and the front before them."""
-        settings = self.settings
+        """Assemble the request path: intake, the values between calls, dispatch, the front before them."""
         known = self.estimators
-        foresight = self.foresight = Foresight(known.programs, self._clock)
+        self.foresight = Foresight(known.programs, self._clock)
         self.intake = Intake(
             replica=self._replica,
             clock=self._clock,
@@ -183,26 +182,38 @@ class Gateway:
             salt=self._salts,
             only_model=self._only_model,
         )
+        self._build_dataflow()
+        self._build_front(self._build_dispatch())
+        self._apply(self.settings)
+
+    def _build_dataflow(self) -> None:
+        """Assemble what values pass through: who waits for them, who makes them, what is computed ahead."""
         awaited = Awaited(self.store)
-        owners = self.owners = Owners(Liveness(self.store, self._replica), self.variables, self.sessions)
-        parking = self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark, owners)
-        orphans = self.orphans = Orphans(parking, awaited, self._orphaned)
+        self.owners = Owners(Liveness(self.store, self._replica), self.variables, self.sessions)
+        self.parking = Parking(self.variables, self.wakeups, self._finished_steps, awaited.mark, self.owners)
+        self.orphans = Orphans(self.parking, awaited, self._orphaned)
         self.live = Live()
         self.ahead = Ahead(self.loop, self.fleet, self.intake.head, self.metrics, salt=self._salts, live=self.live)
-        self.probing = Probing(self.loop, self.fleet, settings.schedule.probe_s)
-        dataflow = self.dataflow = Dataflow(
+        self.dataflow = Dataflow(
             self.variables,
-            parking,
+            self.parking,
             self.intake.reestimate,
             self.live,
-            value_bytes=settings.limits.value_bytes,
-            left=orphans.left,
+            value_bytes=self.settings.limits.value_bytes,
+            left=self.orphans.left,
             bodies=self.bodies,
             ahead=self.ahead,
-            owners=owners,
+            owners=self.owners,
         )
+        kept_items = KeptItems(MapItems(self.store, self._bounds), self.dataflow)
+        self.maps = Maps(self.parking, self.dataflow, self.intake.item, kept_items)
+
+    def _build_dispatch(self) -> Gate:
+        """Assemble what places calls, runs them and learns from their ends; what they pass before it."""
+        settings, known = self.settings, self.estimators
+        self.probing = Probing(self.loop, self.fleet, settings.schedule.probe_s)
         placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
-        programs = self.programs = Programs(self.loop.feed)
+        self.programs = Programs(self.loop.feed)
         self.resolver = Resolver(
             lineage=self.lineage,
             tokens=known.tokens,
@@ -213,29 +224,25 @@ class Gateway:
             background=self.background,
             feed=self.loop.feed,
             counts=self.metrics,
-            dataflow=dataflow,
-            parking=parking,
-            programs=programs,
-            foresight=foresight,
+            dataflow=self.dataflow,
+            parking=self.parking,
+            programs=self.programs,
+            foresight=self.foresight,
         )
-        self.maps = Maps(
-            parking, dataflow, self.intake.item, KeptItems(MapItems(self.store, self._bounds), dataflow)
-        )
-        gate = Gate(self.sessions, placements, dataflow, programs, foresight.ready)
+        gate = Gate(self.sessions, placements, self.dataflow, self.programs, self.foresight.ready)
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,
             gate,
             attempt_limits(settings),
             salt=self._salts,
-            dataflow=dataflow,
+            dataflow=self.dataflow,
             maps=self.maps,
             bodies=self.bodies,
             started=self.resolver.started,
             ended=self.resolver.ended,
         )
-        self._build_front(gate)
-        self._apply(settings)
+        return gate
 
     def _build_front(self, gate: Gate) -> None:
         """Assemble what clients reach: the hot routes, deferred calls, the control routes."""

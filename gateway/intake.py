@@ -24,7 +24,7 @@ from gateway.graph.facts import NO_LINKS, Links, PromptFacts
 from gateway.graph.lineage import Lineage
 from gateway.nouns import NO_CHAIN, Chain, ReadyCall
 from gateway.wire.prompt import Prompt, read_prompt
-from gateway.wire.request import BodyLimits, parse_request
+from gateway.wire.request import BodyLimits, Request, parse_request
 from gateway.wire.routes import Route, Shape
 from hints.model import NO_HINT, Hint, Mode, Output, Parsed
 from hints.parse import parse
@@ -87,19 +87,10 @@ class Intake:
         prompt = read_prompt(request)
         model = request.model or self._default_model()
         prompt_tokens = self._tokens.estimate(model, prompt.size)
+        chain, output_tokens, tail_tokens = NO_CHAIN, 1, 1
         if route.generates:
             chain = self._chain(tenant, model, prompt, prompt_tokens)
-            output_tokens, tail_tokens = self._lengths.forecast(
-                model,
-                steering.name,
-                steering.step,
-                template=template_of(chain),
-                max_tokens=request.max_tokens,
-                expected_tokens=steering.expected_tokens,
-                n=request.n,
-            )
-        else:
-            chain, output_tokens, tail_tokens = NO_CHAIN, 1, 1
+            output_tokens, tail_tokens = self._forecast(model, steering, chain, request)
         links = self._link(tenant, hint, chain, prompt, now_s) if reads else NO_LINKS
         session = links.session
         ready = ReadyCall(
@@ -131,6 +122,18 @@ class Intake:
             notes=parsed.noted,
             arrived_s=now_s,
             arrived_at=time.time(),
+        )
+
+    def _forecast(self, model: str, steering: Hint, chain: Chain, request: Request) -> tuple[int, int]:
+        """Tokens of the reply: as expected, and as one in many may take."""
+        return self._lengths.forecast(
+            model,
+            steering.name,
+            steering.step,
+            template=template_of(chain),
+            max_tokens=request.max_tokens,
+            expected_tokens=steering.expected_tokens,
+            n=request.n,
         )
 
     def item(self, call: Call, call_id: str, outputs: tuple[Output, ...]) -> Call:
