@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from engines.simulated import Behaviour, SimulatedWorker, serve
 from gateway.app import Gateway
 from gateway.config import load_settings
 from gateway.http.server import Listening
+from gateway.store.server import PrivateServer
 
 DEADLINE_S = 10.0
 
@@ -142,3 +144,12 @@ async def make_rig() -> AsyncIterator[MakeRig]:
 async def rig(make_rig: MakeRig) -> Rig:
     """Two fast workers behind one gateway."""
     return await make_rig(Behaviour(), Behaviour())
+
+
+@pytest.fixture
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+    """A Redis of this test's own, for gateways that share one."""
+    server = PrivateServer(tmp_path / "redis")
+    await server.start()
+    yield server.url
+    await server.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,18 +18,9 @@ from gateway.store import retries as retry_store
 from gateway.store.keys import variable_keys
 from gateway.store.leases import Leases
 from gateway.store.retries import Claim, RetryName
-from gateway.store.server import PrivateServer
 from tests.gateway.conftest import chat_body, run_rig
 
 LEASE_S = 1.0
-
-
-@pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    server = PrivateServer(tmp_path / "redis")
-    await server.start()
-    yield server.url
-    await server.close()
 
 
 @pytest.fixture

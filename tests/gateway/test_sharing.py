@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +11,7 @@ from gateway.errors import StoreUnavailable
 from gateway.estimate.estimators import Estimators
 from gateway.estimate.service import ServiceTimes
 from gateway.sharing import Sharing
-from gateway.store.server import PrivateServer
 from tests.gateway.conftest import run_rig
-
-
-@pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    server = PrivateServer(tmp_path / "redis")
-    await server.start()
-    yield server.url
-    await server.close()
 
 
 async def test_what_was_learned_survives_a_restart(redis_url: str) -> None:

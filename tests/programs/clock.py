@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 LOOK_S = 0.02
 """Real seconds between two looks at what the outside owes."""
 STUCK_LOOKS = 1500
+SOCKET_PATIENCE_S = 0.01
 
 
 class _Selector(selectors.DefaultSelector):
@@ -84,3 +86,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _paid(self, _: object) -> None:
         self.owed -= 1
+
+
+def in_virtual_time(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` on such a loop; what it sends itself through sockets is there before time moves on."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.patience_s = SOCKET_PATIENCE_S
+        return runner.run(work())

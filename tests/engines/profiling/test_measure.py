@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from engines.base import BadReply
@@ -16,7 +14,7 @@ from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import Profile
 from engines.vllm import VllmWorker
-from tests.programs.clock import VirtualLoop
+from tests.programs.clock import in_virtual_time
 
 COSTS = StepCosts(0.02, 0.0012, 0.0015, 3e-6, 2e-8)
 
@@ -33,14 +31,7 @@ def profiled(limits: EngineLimits, within_s: float, behaviour: Behaviour) -> lis
             await worker.close()
 
     lines: list[str] = []
-    loop = VirtualLoop()
-    loop.patience_s = 0.01
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(work())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
+    in_virtual_time(work)
     assert len(lines) == len(found)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -21,23 +21,12 @@ from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import Profile
 from engines.simulated.publisher import publishing
 from engines.vllm import VllmWorker
-from tests.programs.clock import VirtualLoop
+from tests.programs.clock import in_virtual_time
 
 COSTS = StepCosts(0.010, 0.001, 0.002, 1e-6)
 LIMITS = EngineLimits(kv_blocks=200, max_num_batched_tokens=256, max_num_seqs=4)
 PROFILE = Profile("m", COSTS, LIMITS, request_s=0.1)
 CHAT = "/v1/chat/completions"
-
-
-def in_virtual_time(work: Callable[[], Awaitable[None]]) -> None:
-    loop = VirtualLoop()
-    loop.patience_s = 0.01
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(work())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
 
 
 @asynccontextmanager

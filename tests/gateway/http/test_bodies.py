@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,19 +10,10 @@ import pytest
 from engines.simulated import Behaviour
 from gateway.errors import Overloaded
 from gateway.http.bodies import Bodies
-from gateway.store.server import PrivateServer
 from tests.gateway.conftest import MakeRig, Rig
 
 TEXT = "x" * 10_000
 STALL = {"x-fault": "stall-before-first-byte"}
-
-
-@pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    server = PrivateServer(tmp_path / "redis")
-    await server.start()
-    yield server.url
-    await server.close()
 
 
 def begin(rig: Rig, text: str, **hints: str) -> asyncio.Task[httpx.Response]:
