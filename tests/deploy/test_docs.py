@@ -151,6 +151,13 @@ def test_what_travels_and_what_is_refused_is_told():
     assert {name.decode() for name in TO_WORKER} | set(REFUSED) <= told
 
 
+def test_every_error_code_is_told():
+    sources = map(_text, (ROOT / "gateway").rglob("*.py"))
+    codes = {code for source in sources for code in re.findall(r'\bcode="([a-z_]+)"', source)}
+    told = set(CODE.findall(_text(ROOT / "docs" / "calls.md")))
+    assert codes - told == {"bad_host", "unknown_worker", "worker_exists"}  # the admin listener's
+
+
 def test_every_decision_is_listed_once():
     folder = ROOT / "docs" / "decisions"
     listed = [row[0] for row in _table(folder / "README.md", "| | |")]
