@@ -14,6 +14,7 @@ from statistics import fmean
 from loadtest.comparison.record import COMPARE, SELECT, Measured, Turn
 from loadtest.program.arrivals import Start
 from loadtest.program.loads import LOADS, PRESSURE, starts
+from loadtest.rotation import rotated
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,3 @@ def expected_s(plan: Plan, turn: Turn, capacity_per_s: float) -> float:
         return 3.0 + 12.0 * turn.rate
     many = plan.count * LOADS[turn.load].times
     return 3.0 + many / capacity_per_s * (max(1.0, 1 / turn.rate) + 0.25)
-
-
-def rotated(names: Sequence[str], turn: int) -> list[str]:
-    """The names, another one first each turn."""
-    first = turn % len(names)
-    return [*names[first:], *names[:first]]

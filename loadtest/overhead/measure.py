@@ -9,17 +9,12 @@ from loadtest.overhead.results import LatencyPair, Sample
 from loadtest.overhead.stage import Stage, System
 from loadtest.overhead.summary import half_load_per_s
 from loadtest.procfs import tree_cpu_s
+from loadtest.rotation import rotated
 
 LATENCY_CELL = "300 B, c=32"
 _LATENCY_CONNECTIONS = 64
 _STREAM_LENGTHENING = 2
 _SLOW_LENGTHENING = 3
-
-
-def rotated(systems: Sequence[System], turn: int) -> list[System]:
-    """The systems, each first in one of `len(systems)` turns."""
-    start = turn % len(systems)
-    return [*systems[start:], *systems[:start]]
 
 
 def measure_cells(

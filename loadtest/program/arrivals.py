@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from loadtest.program.modes import Mode
+from loadtest.rotation import rotated
 
 ONE, BURST, POISSON = "one", "burst", "poisson"
 LOADS = (ONE, BURST, POISSON)
@@ -62,12 +62,6 @@ def batches(plan: Plan) -> list[Batch]:
                     found += [Batch(load, delay_ms, seed, mode, starts) for mode in rotated(plan.modes, turn)]
                     turn += 1
     return found
-
-
-def rotated(modes: Sequence[Mode], turn: int) -> list[Mode]:
-    """The modes, another one first each turn."""
-    first = turn % len(modes)
-    return [*modes[first:], *modes[:first]]
 
 
 def _groups(plan: Plan, load: str, seed: int) -> list[tuple[Start, ...]]:

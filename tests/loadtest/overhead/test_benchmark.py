@@ -10,7 +10,6 @@ from loadtest.overhead.__main__ import read_options
 from loadtest.overhead.benchmark import Benchmark
 from loadtest.overhead.effort import FULL, QUICK
 from loadtest.overhead.load import Loader
-from loadtest.overhead.measure import rotated
 from loadtest.overhead.results import Findings
 from loadtest.overhead.stage import Stage, System
 from loadtest.peers import PEERS
@@ -34,13 +33,6 @@ def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         read_options(["--parts", "speed"])
     assert "no part 'speed'; there are: streams, cpu, latency" in capsys.readouterr().err
-
-
-def test_rotation_gives_each_system_every_place(family: Family, mock_port: int) -> None:
-    child = family.start("idle", [sys.executable, "-c", "import time; time.sleep(600)"])
-    systems = [System(name, "", mock_port, child) for name in "abc"]
-    orders = ["".join(system.name for system in rotated(systems, turn)) for turn in range(4)]
-    assert orders == ["abc", "bca", "cab", "abc"]
 
 
 def test_a_benchmark_of_a_peer_fills_table_and_streams(family: Family, mock_port: int, tmp_path: Path) -> None:
