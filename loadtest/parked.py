@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from engines.launch_flags import free_ports
 from loadtest.backends import start_mock, start_redis
 from loadtest.burst import Burst, CallRefused, allow_connections, exchange
-from loadtest.children import ChildError, Family, answers, free_port
+from loadtest.children import ChildError, Family, answers
 from loadtest.mixes import CHAT_PATH, MODEL
 from loadtest.procfs import PeakRss, tree_rss_bytes
 from loadtest.provenance import headline, provenance
@@ -110,7 +111,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
 @contextlib.contextmanager
 def _gateway(options: Options) -> Iterator[Target]:
     with TemporaryDirectory(prefix="loadtest-") as scratch, Family(Path(scratch)) as family:
-        port, admin_port, worker_port = free_port(), free_port(), free_port()
+        port, admin_port, worker_port = free_ports(3)
         start_mock(family, (worker_port,))
         _, store_url = start_redis(family)
         config = family.folder / "gateway.toml"

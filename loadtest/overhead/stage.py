@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from engines.launch_flags import free_ports
 from loadtest.backends import start_mock, start_redis
-from loadtest.children import Child, ChildError, Family, answers, free_port
+from loadtest.children import Child, ChildError, Family, answers
 from loadtest.mixes import CHAT_PATH, Mix, body_templates
 from loadtest.overhead.summary import OURS
 from loadtest.peers import PEERS, Peer
@@ -59,7 +60,7 @@ def staged(names: Sequence[str]) -> Iterator[Stage]:
     A peer that does not answer a chat call in time is left out; raises `ChildError` when ours does not.
     """
     with TemporaryDirectory(prefix="loadtest-") as scratch, Family(Path(scratch)) as family:
-        ports = (free_port(), free_port())
+        ports = free_ports(2)
         start_mock(family, ports)
         workers = [f"http://127.0.0.1:{port}" for port in ports]
         systems = [_start_gateway(family, workers)] if OURS in names else []
@@ -91,7 +92,7 @@ _CALLS_PER_WORKER = 1024
 
 
 def _start_gateway(family: Family, workers: Sequence[str]) -> System:
-    port, admin_port = free_port(), free_port()
+    port, admin_port = free_ports(2)
     store, store_url = start_redis(family)
     config = family.folder / "gateway.toml"
     config.write_text(
@@ -107,6 +108,6 @@ def _start_gateway(family: Family, workers: Sequence[str]) -> System:
 
 
 def _start_peer(family: Family, peer: Peer, workers: Sequence[str]) -> System:
-    port = free_port()
-    command = peer.command(peer.executable, port, free_port(), workers, family.folder)
+    port, spare_port = free_ports(2)
+    command = peer.command(peer.executable, port, spare_port, workers, family.folder)
     return System(peer.name, peer.version or "", port, family.start(peer.name, command, peer.env), peer.is_slow)

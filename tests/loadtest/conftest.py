@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.children import Family, answers, free_port
+from engines.launch_flags import free_ports
+from loadtest.children import Family, answers
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def family(tmp_path: Path) -> Iterator[Family]:
 
 @pytest.fixture
 def mock_port(family: Family) -> int:
-    port = free_port()
+    (port,) = free_ports(1)
     mock = family.start("mock", [sys.executable, "-m", "loadtest.mock_worker", "--port", str(port)])
     mock.wait_until(lambda: answers(port, "GET", "/health"), deadline_s=20)
     return port

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.children import ChildError, Family, answers, free_port
+from engines.launch_flags import free_ports
+from loadtest.children import ChildError, Family, answers
 from loadtest.procfs import tree_cpu_s, tree_pids, tree_rss_bytes
 
 BUSY = "while True: pass"
@@ -106,4 +107,4 @@ def test_cpu_and_memory_of_the_tree_are_read(family: Family) -> None:
 
 
 def test_a_closed_port_does_not_answer() -> None:
-    assert not answers(free_port(), "GET", "/health")
+    assert not answers(free_ports(1)[0], "GET", "/health")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engines.launch_flags import free_ports
 from loadtest import programs
-from loadtest.children import Family, answers, free_port
+from loadtest.children import Family, answers
 from loadtest.program.modes import Mode
 from loadtest.program.outcome import from_lines
 from loadtest.program.running import ROOT, start_gateway
@@ -22,7 +23,7 @@ from loadtest.program.running import ROOT, start_gateway
 @pytest.fixture(scope="module")
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with Family(tmp_path_factory.mktemp("programs")) as family:
-        ports = (free_port(), free_port())
+        ports = free_ports(2)
         for port in ports:
             command = [sys.executable, "-m", "engines.simulated", "--port", str(port), "--output-tokens", "64"]
             worker = family.start(f"worker-{port}", command, {"PYTHONPATH": str(ROOT)})
