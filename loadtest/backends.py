@@ -1,10 +1,10 @@
 """What stands behind a gateway that is measured: mock workers and a private Redis."""
 
-import shutil
 import sys
 from collections.abc import Sequence
 
-from loadtest.children import Child, Family, answers
+from gateway.store.server import BinaryMissing, find_binary, server_arguments
+from loadtest.children import Child, ChildError, Family, answers
 
 _READY_S = 60.0
 
@@ -17,13 +17,12 @@ def start_mock(family: Family, ports: Sequence[int]) -> None:
 
 
 def start_redis(family: Family) -> tuple[Child, str]:
-    """A durable Redis of our own (every write synced), as the gateway would start for itself."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise FileNotFoundError("redis-server is not on PATH")
+    """A durable Redis of our own (every write synced), as the gateway starts one for itself. Raises: ChildError."""
+    try:
+        program = find_binary()
+    except BinaryMissing as error:
+        raise ChildError(str(error)) from None
     socket = family.folder / "redis.sock"
-    flags = ["--port", "0", "--unixsocket", str(socket), "--dir", str(family.folder), "--save", ""]
-    flags += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-    child = family.start("redis", [program, *flags])
+    child = family.start("redis", [str(program), *server_arguments(family.folder, socket)])
     child.wait_until(socket.exists, _READY_S)
     return child, f"unix://{socket}"
