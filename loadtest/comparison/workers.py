@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,16 +17,15 @@ from engines.cpu_features import cpu_features
 from engines.install.machine import cores
 from engines.launch import Launcher, socket_folder
 from engines.launch_flags import WorkerSpec, cpu_workers, free_ports, kv_events_config
-from engines.models import choose
 from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import Profile, read
 from engines.vllm import VllmWorker
 from loadtest.children import Family, answers
 from loadtest.comparison.systems import Workers
-from loadtest.program.running import ROOT, WORKERS, make_model
+from loadtest.program.running import ROOT, WORKERS, WORKERS_READY_S, served_model
 
-_READY_S, _SIMULATED_READY_S = 900.0, 30.0
+_SIMULATED_READY_S = 30.0
 _SIMULATED_FLAGS = ("--output-tokens", "64")
 _TYPICAL = Profile(
     "simulated",
@@ -48,13 +46,10 @@ async def vllm_workers(
     """
     with TemporaryDirectory(prefix="compare-") as scratch:
         folder = Path(scratch)
-        choice = choose(None, models)
-        if not choice.ready:
-            progress(f"making the model {choice.name}")
-            await asyncio.to_thread(make_model, choice)
+        model = await served_model(models, progress)
         ports = free_ports(3 * WORKERS)
         sockets = socket_folder(folder)
-        specs = cpu_workers(choice.served, WORKERS, cores(), ports[:WORKERS], sockets, features=cpu_features())
+        specs = cpu_workers(model, WORKERS, cores(), ports[:WORKERS], sockets, features=cpu_features())
         if kv_blocks is not None:
             specs = [
                 dataclasses.replace(spec, argv=(*spec.argv, f"--num-gpu-blocks-override={kv_blocks}"))
@@ -64,7 +59,7 @@ async def vllm_workers(
             pairs = zip(specs, ports[WORKERS : 2 * WORKERS], ports[2 * WORKERS :], strict=True)
             specs = [_with_tcp_events(spec, events, replay) for spec, events, replay in pairs]
         progress(f"starting {WORKERS} vLLM workers")
-        async with Launcher(specs, folder, ready_s=_READY_S):
+        async with Launcher(specs, folder, ready_s=WORKERS_READY_S):
             yield await known_workers([spec.url for spec in specs])
 
 

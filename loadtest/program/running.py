@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from engines.cpu_features import cpu_features
 from engines.install.machine import cores
 from engines.launch import Launcher, socket_folder
-from engines.launch_flags import cpu_workers, free_ports
+from engines.launch_flags import ServedModel, cpu_workers, free_ports
 from engines.models import ModelChoice, ModelUnavailable, choose, make_command
 from loadtest.children import Child, Family, answers
 
@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 STORE_DEADLINE_MS = "2000"
 """The workers keep all cores busy: the store on the same machine may have to wait for its turn."""
-_WORKERS_READY_S, _GATEWAY_READY_S, _MAKE_MODEL_S = 900.0, 60.0, 900.0
+WORKERS_READY_S = 900.0
+_GATEWAY_READY_S, _MAKE_MODEL_S = 60.0, 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,16 @@ async def everything(models: Path, progress: Callable[[str], None]) -> AsyncIter
     """
     with TemporaryDirectory(prefix="programs-") as scratch:
         folder = Path(scratch)
-        choice = choose(None, models)
-        if not choice.ready:
-            progress(f"making the model {choice.name}")
-            await asyncio.to_thread(make_model, choice)
+        model = await served_model(models, progress)
         ports = free_ports(WORKERS)
-        specs = cpu_workers(choice.served, WORKERS, cores(), ports, socket_folder(folder), features=cpu_features())
+        specs = cpu_workers(model, WORKERS, cores(), ports, socket_folder(folder), features=cpu_features())
         progress(f"starting {WORKERS} vLLM workers")
-        async with Launcher(specs, folder, ready_s=_WORKERS_READY_S):
+        async with Launcher(specs, folder, ready_s=WORKERS_READY_S):
             urls = tuple(spec.url for spec in specs)
             with Family(folder) as family:
                 progress("starting the gateway")
                 base_url = await asyncio.to_thread(start_gateway, family, urls)
-                yield Running(base_url, urls, choice.served.served_name)
+                yield Running(base_url, urls, model.served_name)
 
 
 def start_gateway(family: Family, worker_urls: Sequence[str], env: Mapping[str, str] | None = None) -> str:
@@ -76,8 +74,16 @@ def start_gateway(family: Family, worker_urls: Sequence[str], env: Mapping[str, 
     return f"http://127.0.0.1:{port}/v1"
 
 
-def make_model(choice: ModelChoice) -> None:
-    """Make the model's folder. Raises: ModelUnavailable."""
+async def served_model(models: Path, progress: Callable[[str], None]) -> ServedModel:
+    """The small model that workers on a CPU serve, made where it is not there yet. Raises: ModelUnavailable."""
+    choice = choose(None, models)
+    if not choice.ready:
+        progress(f"making the model {choice.name}")
+        await asyncio.to_thread(_make_model, choice)
+    return choice.served
+
+
+def _make_model(choice: ModelChoice) -> None:
     command = make_command(choice)
     made = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_MODEL_S, check=False)
     if made.returncode != 0:
