@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-_PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_.:/-]+)\}\}")
+PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_.:/-]+)\}\}")
+"""A value of an earlier step, by its name."""
 
 
 Message = tuple[str, str]
@@ -28,7 +29,7 @@ class Ask:
     def inputs(self) -> tuple[str, ...]:
         """The values it reads, in order, each once."""
         texts = (*(text for _, text in self.before), self.text)
-        return tuple(dict.fromkeys(name for text in texts for name in _PLACEHOLDER.findall(text)))
+        return tuple(dict.fromkeys(name for text in texts for name in PLACEHOLDER.findall(text)))
 
     def messages(self, system: str) -> tuple[Message, ...]:
         """All it sends, placeholders and all."""
@@ -95,4 +96,4 @@ class Program:
 
 def filled(text: str, values: Mapping[str, str]) -> str:
     """The text with its placeholders replaced, in one pass, as the gateway does."""
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+    return PLACEHOLDER.sub(lambda found: values[found[1]], text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -10,12 +9,11 @@ from xxhash import xxh3_64_intdigest
 
 from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text
 from loadtest.program.arrivals import Start
-from loadtest.program.graph import Ask, Lookup, Program
+from loadtest.program.graph import PLACEHOLDER, Ask, Lookup, Program
 from loadtest.program.sessions import PROGRAMS
 
 BYTES_PER_TOKEN: Final = 4.3
 """Of the filler prose, by SmolLM2's tokenizer."""
-_PLACEHOLDER = re.compile(r"\{\{([A-Za-z0-9_.:/-]+)\}\}")
 
 
 def planned(starts: Iterable[Start], nonce: str = "") -> list[PlannedProgram]:
@@ -56,14 +54,14 @@ def _call(ask: Ask, system: Text, lookups: Mapping[str, Lookup], values: Mapping
         messages.append(tuple(_pieces(words, lookups, values)))
     found = [name for name in ask.inputs if name in lookups]
     before = dict.fromkeys(name for each in found for name in _asks_behind(each, lookups))
-    gap_s = max((lookups[name].takes_s for name in found if name in _PLACEHOLDER.findall(ask.text)), default=0.0)
+    gap_s = max((lookups[name].takes_s for name in found if name in PLACEHOLDER.findall(ask.text)), default=0.0)
     return PlannedCall(ask.name, tuple(messages), ask.max_tokens, tuple(before), gap_s, limit_tokens=ask.max_tokens)
 
 
 def _pieces(words: str, lookups: Mapping[str, Lookup], values: Mapping[str, str]) -> list[Piece]:
     """The texts between placeholders, and what the placeholders stand for."""
     pieces: list[Piece] = []
-    for index, part in enumerate(_PLACEHOLDER.split(words)):
+    for index, part in enumerate(PLACEHOLDER.split(words)):
         if index % 2:
             pieces.append(text(values[part]) if part in lookups else Reply(part))
         elif part:
