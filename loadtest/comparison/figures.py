@@ -66,6 +66,17 @@ def rows(records: Records, role: str, load: str, rate: float) -> list[Row]:
     return sorted((row for row in found if row is not None), key=lambda row: row.mean_s.value)
 
 
+def ended(records: Records, load: str, rate: float, name: str) -> list[Outcome]:
+    """The runs of a system that was compared which count and ended well."""
+    return [
+        run
+        for batch in records.batches
+        if (batch.turn.role, batch.turn.load, batch.turn.rate, batch.turn.system) == (COMPARE, load, rate, name)
+        for run in batch.runs
+        if not run.error and LOADS[load].judges(run.program)
+    ]
+
+
 def by_program(records: Records, role: str, load: str, rate: float) -> dict[str, dict[str, tuple[float, float]]]:
     """Mean seconds and worst slowdown by system and program, of all programs, judged or not."""
     found: dict[str, dict[str, list[Outcome]]] = {}
@@ -96,11 +107,14 @@ def ratio(records: Records, load: str, rate: float, one: str, other: str) -> Int
 
 def tail_ratio(records: Records, load: str, rate: float, one: str, other: str) -> float | None:
     """`other`'s 95th percentile over `one`'s; None where one of them has no runs."""
-    both = [
-        [took for copies in _times(records, load, rate, name).values() for took in copies.values()]
-        for name in (one, other)
-    ]
+    both = [[run.took_s for run in ended(records, load, rate, name)] for name in (one, other)]
     return percentile(both[1], 0.95) / percentile(both[0], 0.95) if all(both) else None
+
+
+def worst_ratio(records: Records, load: str, rate: float, one: str, other: str) -> float | None:
+    """`other`'s worst slowdown over `one`'s; None where one of them has no runs."""
+    both = [[_slowdown(run, records.rates) for run in ended(records, load, rate, name)] for name in (one, other)]
+    return max(both[1]) / max(both[0]) if all(both) else None
 
 
 def bound_s(records: Records, batch: Measured) -> tuple[float, float] | None:
@@ -196,12 +210,8 @@ def _row(records: Records, load: str, name: str, batches: Sequence[Measured]) ->
 
 def _times(records: Records, load: str, rate: float, name: str) -> Times:
     found: dict[int, dict[int, float]] = {}
-    for batch in records.batches:
-        turn = batch.turn
-        if (turn.role, turn.load, turn.rate, turn.system) == (COMPARE, load, rate, name):
-            for run in batch.runs:
-                if not run.error and LOADS[load].judges(run.program):
-                    found.setdefault(run.seed, {})[run.copy] = run.took_s
+    for run in ended(records, load, rate, name):
+        found.setdefault(run.seed, {})[run.copy] = run.took_s
     return found
 
 

@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from loadtest.comparison.figures import Row, rows
+from loadtest.comparison.figures import Row, ended, rows
 from loadtest.comparison.record import COMPARE, Records
 from loadtest.comparison.systems import OURS
 from loadtest.comparison.tables import cells
-from loadtest.program.loads import LOADS
 
 _OURS = ("#d8552b", "#8a4fbf", "#3b7dd8", "#2b9d6a", "#b8860b")
 _PEERS = ("#333333", "#777777", "#aaaaaa", "#c9a66b")
@@ -46,7 +45,8 @@ def _drawn(records: Records, load: str, rates: list[float], source: str) -> Figu
             at + aside: row for at, found in enumerate(shown.values()) for row in found if row.system == name
         }
         _means(left, of_system, colour)
-        _spread(right, _times(records, load, max(rates), name), colour)
+        took_s = sorted(run.took_s for run in ended(records, load, max(rates), name))
+        _spread(right, took_s, colour)
     left.set_title(f"{load}: mean program time, 95 %")
     left.set_xlabel("arrivals, as a part of capacity")
     left.set_ylabel("seconds")
@@ -82,14 +82,3 @@ def _spread(axes: Axes, took_s: Sequence[float], colour: str) -> None:
     """The part of the programs that is done within a time."""
     parts = [(index + 1) / len(took_s) for index in range(len(took_s))]
     axes.step(took_s, parts, where="post", color=colour)
-
-
-def _times(records: Records, load: str, rate: float, name: str) -> list[float]:
-    """Rising."""
-    return sorted(
-        run.took_s
-        for batch in records.batches
-        if (batch.turn.role, batch.turn.load, batch.turn.rate, batch.turn.system) == (COMPARE, load, rate, name)
-        for run in batch.runs
-        if not run.error and LOADS[load].judges(run.program)
-    )

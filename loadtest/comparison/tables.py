@@ -9,11 +9,13 @@ from loadtest.comparison.figures import (
     Interval,
     Row,
     by_program,
+    ended,
     geometric_mean,
     most_per_s,
     ratio,
     rows,
     tail_ratio,
+    worst_ratio,
 )
 from loadtest.comparison.record import COMPARE, SELECT, Records
 from loadtest.comparison.systems import OURS
@@ -61,18 +63,19 @@ def comparison_table(records: Records) -> str:
             floor = FLOOR_AT_HALF if rate <= 0.5 else FLOOR
             tail = tail_ratio(records, load, rate, mine, peer)
             line = [mine, load, f"{rate:g}", peer, interval(found), _number(tail)]
-            line += [_number(_worst_ratio(records, load, rate, mine, peer)), f"{floor:.2f}", verdict(found, floor)]
+            line += [_number(worst_ratio(records, load, rate, mine, peer)), f"{floor:.2f}", verdict(found, floor)]
             body.append(line)
     return markdown(header, body) if body else ""
 
 
 def pairs(records: Records) -> Iterator[tuple[str, str, float, str]]:
     """(ours, load, rate, best peer) of all that was compared."""
+    names = sorted({batch.turn.system for batch in records.batches})
     for load, rate in cells(records, COMPARE):
-        systems = [row.system for row in rows(records, COMPARE, load, rate)]
+        systems = [name for name in names if ended(records, load, rate, name)]
         peers = [name for name in records.best.get(load, []) if name in systems]
         if peers:
-            yield from ((name, load, rate, peers[0]) for name in sorted(systems) if name.startswith(OURS))
+            yield from ((name, load, rate, peers[0]) for name in systems if name.startswith(OURS))
 
 
 def cells(records: Records, role: str) -> list[tuple[str, float]]:
@@ -142,11 +145,6 @@ def _goals(records: Records) -> Iterator[str]:
         mean = geometric_mean(ratios)
         aim = "" if goal is None else f", goal {goal:.2f}: " + ("met" if mean >= goal else "MISSED")
         yield f"{mine}: geometric mean {mean:.2f} over {len(ratios)} cells at {_BUSY:g} of capacity and more{aim}"
-
-
-def _worst_ratio(records: Records, load: str, rate: float, mine: str, peer: str) -> float | None:
-    worst = {row.system: row.worst_slowdown for row in rows(records, COMPARE, load, rate)}
-    return worst[peer] / worst[mine] if worst.keys() >= {mine, peer} else None
 
 
 def _cell_line(row: Row) -> list[str]:
