@@ -14,7 +14,16 @@ from loadtest.children import ChildError
 from loadtest.comparison.figures import sustained_per_s
 from loadtest.comparison.plan import Plan, arrivals, best_peers, compare_turns, expected_s, select_turns
 from loadtest.comparison.probe import counters, measure_rates, until_idle
-from loadtest.comparison.record import SELECT, Measured, Records, Turn, batch_line, best_line, capacity_line
+from loadtest.comparison.record import (
+    SELECT,
+    Counters,
+    Measured,
+    Records,
+    Turn,
+    batch_line,
+    best_line,
+    capacity_line,
+)
 from loadtest.comparison.serving import TENANT_KEYS, serving
 from loadtest.comparison.systems import ROUND_ROBIN, System, Workers, system
 from loadtest.program.arrivals import Batch, Start
@@ -140,8 +149,7 @@ class Conduct:
         except ChildError as error:
             self._progress(f"{turn.system}: {error}")
             fault = f"{turn.system} did not start: {error}"
-            runs, grown = [_unstarted(turn, chosen, start, fault) for start in found], await counters(urls)
-            grown = grown.since(grown)
+            runs, grown = [_unstarted(turn, chosen, start, fault) for start in found], Counters()
         first_s = min(run.started_s for run in runs)
         makespan_s = max(run.started_s + run.took_s for run in runs) - first_s
         return Measured(turn, round(makespan_s, 4), grown, tuple(runs), round(time.monotonic() - self._began_s, 1))

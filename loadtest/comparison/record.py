@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from loadtest.program.bounds import Rates
 from loadtest.program.outcome import Outcome, from_fields
@@ -122,14 +123,10 @@ def read(lines: Iterable[str]) -> Records:
     return records
 
 
-def _measured(fields: dict[str, object]) -> Measured:
-    turn, counters, runs = fields["turn"], fields["counters"], fields["runs"]
-    assert isinstance(turn, dict)
-    assert isinstance(counters, dict)
-    assert isinstance(runs, list)
-    outcomes = tuple(map(from_fields, runs))
-    times = {name: float(str(fields[name])) for name in ("makespan_s", "when_s")}
-    return Measured(turn=Turn(**turn), counters=Counters(**counters), runs=outcomes, **times)
+def _measured(fields: Mapping[str, Any]) -> Measured:
+    runs = tuple(map(from_fields, fields["runs"]))
+    turn, counters = Turn(**fields["turn"]), Counters(**fields["counters"])
+    return Measured(turn, fields["makespan_s"], counters, runs, fields["when_s"])
 
 
 def _line(kind: str, **fields: object) -> str:
