@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import msgspec
+
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import BadProfile, Profile, read
 from gateway.simulation.outcome import Figures
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             policy_set(name)
         world = _world(options)
         batches = [_programs(options, seed) for seed in range(options.seeds)]
-    except (BadProfile, OSError, ValueError, KeyError) as error:
+    except (BadProfile, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
     runs = {name: [_run(name, world, programs) for programs in batches] for name in options.policies}
@@ -107,6 +109,8 @@ def _programs(options: argparse.Namespace, seed: int) -> list[PlannedProgram]:
     if kind not in LOADERS or not path:
         raise ValueError(f"--trace {options.trace} is not KIND:PATH with one of {', '.join(LOADERS)}")
     found = sorted(LOADERS[kind](Path(path), options.scale), key=lambda program: program.start_s)
+    if not found:
+        raise ValueError(f"{path} holds no program")
     return [_hastened(program, options.speed) for program in found[: options.count]]
 
 

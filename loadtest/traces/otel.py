@@ -23,7 +23,8 @@ _Span = Mapping[str, Any]
 def load(path: Path, scale: float = 1.0) -> list[PlannedProgram]:
     """The graph of each file of a folder, or of one file. Raises: OSError, KeyError or ValueError."""
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    return [program(json.loads(file.read_bytes())["spans"], file.stem, scale) for file in files]
+    traces = {file.stem: json.loads(file.read_bytes())["spans"] for file in files}
+    return [program(spans, name, scale) for name, spans in traces.items() if spans]
 
 
 def program(spans: Iterable[_Span], name: str, scale: float) -> PlannedProgram:

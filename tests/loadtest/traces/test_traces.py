@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.simulation.work import PlannedProgram, Reply, Text
+from gateway.simulation.work import Reply, Text
 from loadtest.simulate import main
 from loadtest.traces import LOADERS
 
@@ -107,14 +107,25 @@ def test_the_command_runs_a_trace_and_says_what_it_cannot_read(tmp_path: Path, c
     assert "no profile" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "told"),
+    [
+        ("mooncake", '{"timestamp": 1}', "input_length"),
+        ("miniswe", "{", "truncated"),
+        ("azure", "TIME,TOKENS\n1,2", "TIMESTAMP"),
+        ("otel", '{"spans": []}', "holds no program"),
+        ("mooncake", "", "holds no program"),
+    ],
+)
+def test_a_file_that_is_no_trace_is_said(kind: str, words: str, told: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text(words)
+    assert main(["--trace", f"{kind}:{tmp_path / 'file'}"]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_the_same_seed_prints_the_same_table(capsys) -> None:
     tables = []
     for _ in range(2):
         assert main(["--load", "mix", "--count", "15", "--policies", "session", "gateway"]) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
-
-
-def test_programs_are_the_simulators() -> None:
-    assert set(LOADERS) == {"azure", "miniswe", "mooncake", "otel"}
-    assert PlannedProgram("p", "s", 0.0, ()).calls == ()
