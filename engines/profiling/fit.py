@@ -114,7 +114,7 @@ def _scale(rows: Sequence[Sequence[float]], column: int) -> float:
 def _solve(rows: Sequence[Sequence[float]]) -> list[float]:
     """Least squares by the normal equations, columns scaled, Gauss's elimination with pivots."""
     width = len(rows[0])
-    scales = [max(_TINY, *(abs(row[column]) for row in rows)) for column in range(width)]
+    scales = [max(_TINY, _scale(rows, column)) for column in range(width)]
     scaled = [[value / scale for value, scale in zip(row, scales, strict=True)] for row in rows]
     system = [
         [sum(row[i] * row[j] for row in scaled) + (_TINY if i == j else 0.0) for j in range(width)]

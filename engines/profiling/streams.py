@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from engines.base import BadReply, Engine
+from engines.base import BadReply, Engine, Response
 
 LIMIT_S: Final = 120.0
 """For a first byte, and between two."""
@@ -43,14 +43,26 @@ async def stream(engine: Engine, model: str, prompt: str, max_tokens: int) -> St
         "stream_options": {"include_usage": True},
     }
     headers = [(b"content-type", b"application/json")]
-    now = asyncio.get_running_loop().time
-    seen = Stream(now())
+    seen = Stream(asyncio.get_running_loop().time())
     response = await engine.send(
         "POST", "/v1/chat/completions", headers, orjson.dumps(body), first_byte_s=LIMIT_S, idle_s=LIMIT_S
     )
     if response.status != 200:
         reason = await response.read_all(4096)
         raise BadReply(f"a streamed completion answered {response.status}: {reason[:200].decode(errors='replace')}")
+    try:
+        await _read(response, seen)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        response.abort()
+        raise BadReply("a streamed completion holds an event that is none") from None
+    if not seen.tokens_s or not seen.prompt_tokens:
+        raise BadReply("a streamed completion had no tokens, or did not say how many it used")
+    return seen
+
+
+async def _read(response: Response, seen: Stream) -> None:
+    """All of its events. Raises: EngineError; AttributeError, KeyError, TypeError, ValueError for what is none."""
+    now = asyncio.get_running_loop().time
     rest = b""
     while piece := await response.read():
         at_s = now()
@@ -58,9 +70,6 @@ async def stream(engine: Engine, model: str, prompt: str, max_tokens: int) -> St
         for line in lines:
             if line.startswith(_DATA) and line != b"data: [DONE]":
                 _note(seen, orjson.loads(line[len(_DATA) :]), at_s)
-    if not seen.tokens_s or not seen.prompt_tokens:
-        raise BadReply("a streamed completion had no tokens, or did not say how many it used")
-    return seen
 
 
 def _note(seen: Stream, event: dict[str, Any], at_s: float) -> None:

@@ -25,15 +25,17 @@ class Reply:
         events = [{"choices": [choice]} for choice in choices] + [{"choices": [], "usage": USAGE}]
         raw = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
         self.status, self.headers = status, ()
-        self._pieces = [raw[:40], raw[40:], b""]
+        self.pieces = [raw[:40], raw[40:], b""]
+        self.is_aborted = False
 
     async def read(self) -> bytes:
-        return self._pieces.pop(0)
+        return self.pieces.pop(0)
 
     async def read_all(self, limit_bytes: int) -> bytes:
         return b"no such model"
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        self.is_aborted = True
 
 
 class Answers:
@@ -65,3 +67,12 @@ async def test_what_is_no_stream_of_tokens_is_told() -> None:
         await seen(status=404)
     with pytest.raises(BadReply, match="no tokens"):
         await seen(ROLE)
+
+
+@pytest.mark.parametrize("event", [b"{broken", b"[]", b'{"usage": {"prompt_tokens": 7}}'])
+async def test_an_event_that_is_none_ends_the_call(event: bytes) -> None:
+    reply = Reply([ROLE, chunk("a", "stop")])
+    reply.pieces.insert(0, b"data: " + event + b"\n")
+    with pytest.raises(BadReply, match="an event that is none"):
+        await stream(Answers(reply), "m", "hello", 2)  # type: ignore[arg-type]
+    assert reply.is_aborted
