@@ -71,10 +71,8 @@ class Generator:
         if self._engine is not None:
             return await self._run_steps(self._engine, asked, exchange)
         async with self._compute.slot(priority):
-            fault = exchange.fault
-            if fault is not None and fault not in MID_REPLY:
-                limit_s = self.behaviour.slow_header_s
-                return await instead_of_reply(fault, exchange.scope, exchange.receive, exchange.send, limit_s)
+            if await self._is_spoiled(exchange):
+                return None
             cached = await self._prefill(prompt)
             reply = self._reply(asked, cached=cached)
             try:
@@ -87,10 +85,8 @@ class Generator:
 
     async def _run_steps(self, engine: EngineDriver, asked: Asked, exchange: Exchange) -> None:
         """The same at the pace of an engine's steps."""
-        fault = exchange.fault
-        if fault is not None and fault not in MID_REPLY:
-            limit_s = self.behaviour.slow_header_s
-            return await instead_of_reply(fault, exchange.scope, exchange.receive, exchange.send, limit_s)
+        if await self._is_spoiled(exchange):
+            return
         try:
             async with engine.run(self._request(engine, asked, exchange.scope)) as run:
                 await run.until(1)
@@ -101,9 +97,18 @@ class Generator:
                     await run.until(reply.completion_tokens)
                     await self._whole(asked.dialect, reply, exchange, paced=True)
         except Broken:
-            return None
+            return
         except TooLong as error:
             raise BadBody(str(error)) from None
+
+    async def _is_spoiled(self, exchange: Exchange) -> bool:
+        """Commit a fault that comes instead of a reply; whether it was one."""
+        fault = exchange.fault
+        if fault is None or fault in MID_REPLY:
+            return False
+        limit_s = self.behaviour.slow_header_s
+        await instead_of_reply(fault, exchange.scope, exchange.receive, exchange.send, limit_s)
+        return True
 
     def _request(self, engine: EngineDriver, asked: Asked, scope: Scope) -> EngineRequest:
         output_tokens = max(1, len(asked.said[0]) + self.behaviour.reasoning_tokens)

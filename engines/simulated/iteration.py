@@ -68,7 +68,7 @@ class IterationModel:
         if request in self.running:
             self.running.remove(request)
             self.pool.release(request)
-        elif any(each is request for each in self.waiting):
+        elif request in self.waiting:
             self.waiting.remove(request)
 
     def step(self) -> Step:

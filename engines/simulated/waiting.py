@@ -76,7 +76,7 @@ class ByPriority:
         return len(self._heap)
 
     def __iter__(self) -> Iterator[EngineRequest]:
-        return (request for _, _, request in sorted(self._heap, key=lambda item: item[:2]))
+        return (request for _, _, request in sorted(self._heap))
 
     def add(self, request: EngineRequest) -> None:
         """See Waiting."""
