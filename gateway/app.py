@@ -75,7 +75,7 @@ from gateway.store.leases import Leases
 from gateway.store.liveness import Liveness
 from gateway.store.map_items import MapItems
 from gateway.store.recorder import Recorder
-from gateway.store.retries import Retries as RetryStore
+from gateway.store.retries import RetryKeys
 from gateway.store.sessions import Sessions
 from gateway.store.variable_scripts import Limits as VariableLimits
 from gateway.store.variables import Variables
@@ -259,7 +259,7 @@ class Gateway:
             ended=self.resolver.ended,
             left=self.programs.ended,
         )
-        self.claims = Claims(RetryStore(self.store), self.wakeups)
+        self.claims = Claims(RetryKeys(self.store), self.wakeups)
         self.retries = Retries(self.claims, self.orphans, self.background, settings.limits.value_bytes)
         self.cancellations = Cancellations(
             CancellationList(self.store),

@@ -58,7 +58,7 @@ def waiting_room(key: str) -> str:
     return f":retry/{key}"
 
 
-class Retries:
+class RetryKeys:
     """Reads and writes idempotency keys. Every method raises StoreUnavailable within the store's deadline."""
 
     def __init__(self, store: Runner) -> None:

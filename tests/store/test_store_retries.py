@@ -8,21 +8,21 @@ import pytest
 
 from gateway.store import retries as retry_store
 from gateway.store.open import Store
-from gateway.store.retries import Claim, KeptReply, Retries, RetryName
+from gateway.store.retries import Claim, KeptReply, RetryKeys, RetryName
 
 NAME = RetryName("acme", "order {1}", "ab12")
 REPLY = KeptReply(200, ((b"content-type", b"application/json"),), b'{"a|b": "\x00\xff"}')
 
 
 async def test_of_many_claims_at_once_one_is_granted(store: Store) -> None:
-    keys = Retries(store)
+    keys = RetryKeys(store)
     claims = await asyncio.gather(*(keys.claim(NAME, f"call-{number}") for number in range(20)))
 
     assert sorted(claim for claim, _ in claims) == [Claim.MINE] + [Claim.RUNS] * 19
 
 
 async def test_the_holder_renews_its_claim_and_its_reply_is_everybodys(store: Store) -> None:
-    keys = Retries(store)
+    keys = RetryKeys(store)
     assert [(await keys.claim(NAME, "call-1"))[0] for _ in range(2)] == [Claim.MINE, Claim.MINE]
     assert await keys.finish(NAME, "call-1", REPLY)
 
@@ -32,7 +32,7 @@ async def test_the_holder_renews_its_claim_and_its_reply_is_everybodys(store: St
 
 
 async def test_a_key_without_a_reply_is_free_again(store: Store) -> None:
-    keys = Retries(store)
+    keys = RetryKeys(store)
     await keys.claim(NAME, "call-1")
     assert await keys.finish(NAME, "call-1", None)
 
@@ -40,7 +40,7 @@ async def test_a_key_without_a_reply_is_free_again(store: Store) -> None:
 
 
 async def test_only_the_holder_ends_a_claim(store: Store) -> None:
-    keys = Retries(store)
+    keys = RetryKeys(store)
     await keys.claim(NAME, "call-1")
 
     assert not await keys.finish(NAME, "call-2", REPLY)
@@ -48,7 +48,7 @@ async def test_only_the_holder_ends_a_claim(store: Store) -> None:
 
 
 async def test_another_request_and_another_tenant(store: Store) -> None:
-    keys = Retries(store)
+    keys = RetryKeys(store)
     await keys.claim(NAME, "call-1")
 
     assert (await keys.claim(RetryName("acme", NAME.key, "ff"), "call-2"))[0] is Claim.OTHER
@@ -57,7 +57,7 @@ async def test_another_request_and_another_tenant(store: Store) -> None:
 
 async def test_a_dead_holder_frees_its_key_within_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_store, "LEASE_MS", 150)
-    keys = Retries(store)
+    keys = RetryKeys(store)
     await keys.claim(NAME, "call-1")
     async with asyncio.timeout(5):
         while (await keys.claim(NAME, "call-2"))[0] is not Claim.MINE:
