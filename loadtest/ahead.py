@@ -1,4 +1,4 @@
-"""Filling ahead, whole and piecewise, and sibling placement, on and off, on real vLLM workers.
+"""Filling ahead, whole and piecewise, lists item by item, and sibling placement, on and off, on real vLLM workers.
 
     python -m loadtest.ahead [--quick] [--rounds N] [--programs NAMES] [--worker URL ...] [--json FILE]
 
@@ -38,8 +38,9 @@ PIECE_BELOW_CALLS = "2"
 """The consumer's place is its producer's worker, which is not idle while there are pieces."""
 UNPROBED: Mapping[str, str] = {"LOOMGATE_SCHEDULE__PROBE_S": "0"}
 """Measuring the workers would count among the engines' requests."""
+UNFILLED: Mapping[str, str] = {"LOOMGATE_AHEAD__FILL": "false", "LOOMGATE_SCHEDULE__PLACE": "program_aware"}
 VARIANTS: Mapping[str, Mapping[str, str]] = {
-    "neither": {"LOOMGATE_AHEAD__FILL": "false", "LOOMGATE_SCHEDULE__PLACE": "program_aware"},
+    "neither": UNFILLED,
     "fill": {"LOOMGATE_AHEAD__FILL": "true", "LOOMGATE_SCHEDULE__PLACE": "program_aware"},
     "piecewise": {
         "LOOMGATE_AHEAD__FILL": "true",
@@ -48,11 +49,15 @@ VARIANTS: Mapping[str, Mapping[str, str]] = {
         "LOOMGATE_AHEAD__BELOW_CALLS": PIECE_BELOW_CALLS,
         "LOOMGATE_SCHEDULE__PLACE": "program_aware",
     },
+    "whole": UNFILLED,
+    "each": UNFILLED,
     "siblings": {"LOOMGATE_AHEAD__FILL": "false", "LOOMGATE_SCHEDULE__PLACE": "sibling_aware"},
 }
+"""`whole` and `each` differ in what their producer says."""
 COMPARED: Mapping[str, tuple[str, ...]] = {
     "pair": ("neither", "fill"),
     "stream": ("fill", "piecewise"),
+    "items": ("whole", "each"),
     "together": ("neither", "siblings"),
     "spread": ("neither", "siblings"),
 }

@@ -11,6 +11,8 @@ import httpx
 import orjson
 
 REPLY_TOKENS = 8
+FILES = [f"{first}{second}.py" for first in ("load", "read", "send") for second in ("er", "ers", "ing", "able")]
+LIST_TOKENS = 256
 CALL_S = 600.0
 
 
@@ -26,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One consumer's reply. Times are from the moment its value was there."""
+    """One consumer's reply. Times are from when its value was there, or its producer began."""
 
     first_token_s: float
     done_s: float
@@ -44,6 +46,17 @@ async def produce(
     reply.raise_for_status()
 
 
+async def write_list(client: httpx.AsyncClient, target: Target, session: str, text: str, outputs: str) -> None:
+    """A call that writes file names as JSON, `files`; when it returns all its outputs are there."""
+    names = {"type": "string", "pattern": "^[a-z]{3,8}[.]py$"}
+    files = {"type": "array", "items": names, "minItems": len(FILES), "maxItems": len(FILES)}
+    schema = {"type": "object", "properties": {"files": files}, "required": ["files"]}
+    listed = {"type": "json_schema", "json_schema": {"name": "files", "schema": schema}}
+    body = _body(target, text, LIST_TOKENS) | {"min_tokens": 0, "response_format": listed}
+    reply = await client.post(_chat(target), json=body, headers=_hints(session, outputs=outputs))
+    reply.raise_for_status()
+
+
 async def put(client: httpx.AsyncClient, target: Target, session: str, value: str) -> None:
     """Give `plan` its value from outside."""
     url = f"{target.base_url}/workflow/sessions/{session}/variables/plan"
@@ -51,14 +64,14 @@ async def put(client: httpx.AsyncClient, target: Target, session: str, value: st
 
 
 async def consume(
-    client: httpx.AsyncClient, target: Target, session: str, text: str, value_there: asyncio.Event
+    client: httpx.AsyncClient, target: Target, session: str, text: str, *, name: str, began: asyncio.Event
 ) -> Seen:
-    """Send a consumer and read its stream."""
+    """Send a consumer of variable `name` and read its stream; its times are from when `began` is set."""
     body = _body(target, text, REPLY_TOKENS) | {"stream": True, "stream_options": {"include_usage": True}}
     first_s = 0.0
     usage: dict[str, Any] = {}
-    hints = _hints(session, inputs="plan")
-    arrived_s = asyncio.create_task(_moment(value_there))
+    hints = _hints(session, inputs=name)
+    moment_s = asyncio.create_task(_moment(began))
     async with client.stream("POST", _chat(target), json=body, headers=hints) as reply:
         reply.raise_for_status()
         async for line in reply.aiter_lines():
@@ -70,10 +83,10 @@ async def consume(
                 first_s = time.monotonic()
         worker = reply.headers["x-workflow-worker"]
     done_s = time.monotonic()
-    there_s = await arrived_s
+    from_s = await moment_s
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     return Seen(
-        max(0.0, (first_s or done_s) - there_s), max(0.0, done_s - there_s), usage["prompt_tokens"], cached, worker
+        max(0.0, (first_s or done_s) - from_s), max(0.0, done_s - from_s), usage["prompt_tokens"], cached, worker
     )
 
 

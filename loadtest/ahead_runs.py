@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from random import Random
 
 import httpx
+import orjson
 
 from engines.prometheus import samples
-from loadtest.ahead_calls import Seen, Target, consume, produce, put
+from loadtest.ahead_calls import FILES, Seen, Target, consume, produce, put, write_list
 from loadtest.program.prose import prose
 
 RULES_WORDS, LONG_WORDS, OWN_WORDS = 400, 300, 80
@@ -52,17 +53,24 @@ class Case:
         """So many words that nobody said before."""
         return f"Case {self.random.getrandbits(64):x}. {prose(self.random, words)}"
 
-    async def run(self, texts: Sequence[str], give: Callable[[], Awaitable[None]]) -> list[Seen]:
-        """Send calls that wait for `plan`, then give it; what each of them saw."""
-        value_there = asyncio.Event()
+    async def run(
+        self, readers: Sequence[tuple[str, str]], give: Callable[[], Awaitable[None]], *, from_giving: bool = False
+    ) -> list[Seen]:
+        """Send calls that wait, each a variable's name and a text, then `give` the values; what each of them saw.
+
+        Their times are from when the values are there, or `from_giving` on.
+        """
+        began = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             consumers = [
-                group.create_task(consume(self.client, self.target, self.session, text, value_there))
-                for text in texts
+                group.create_task(consume(self.client, self.target, self.session, text, name=name, began=began))
+                for name, text in readers
             ]
             await asyncio.sleep(_PARK_S)
+            if from_giving:
+                began.set()
             await give()
-            value_there.set()
+            began.set()
         return [consumer.result() for consumer in consumers]
 
     async def produce(self, tokens: int, *, streams: bool = False) -> None:
@@ -70,32 +78,47 @@ class Case:
         text = f"Plan {self.random.getrandbits(64):x}."
         await produce(self.client, self.target, self.session, text, tokens, streams=streams)
 
+    async def write_list(self, text: str, outputs: str) -> None:
+        """A call of the same session writes a list of files."""
+        numbered = f"Case {self.random.getrandbits(64):x}. {text}"
+        await write_list(self.client, self.target, self.session, numbered, outputs)
+
 
 async def pair(case: Case) -> list[Seen]:
     """A producer that decodes, and a consumer with long rules before the producer's value."""
     rules = case.text(RULES_WORDS)
-    return await case.run([f"{rules} {{{{plan}}}} Go on."], lambda: case.produce(PLAN_TOKENS))
+    return await case.run([("plan", f"{rules} {{{{plan}}}} Go on.")], lambda: case.produce(PLAN_TOKENS))
 
 
 async def stream(case: Case) -> list[Seen]:
     """A producer that streams a long value, and a consumer that begins with it."""
-    return await case.run(["{{plan}} Go on."], lambda: case.produce(STREAMED_TOKENS, streams=True))
+    return await case.run([("plan", "{{plan}} Go on.")], lambda: case.produce(STREAMED_TOKENS, streams=True))
 
 
 async def together(case: Case) -> list[Seen]:
     """Calls that begin with one long value and end each with a question of its own."""
     value = case.text(LONG_WORDS)
-    texts = [f"{{{{plan}}}} What of point {number}?" for number in range(SIBLINGS)]
-    return await case.run(texts, lambda: put(case.client, case.target, case.session, value))
+    readers = [("plan", f"{{{{plan}}}} What of point {number}?") for number in range(SIBLINGS)]
+    return await case.run(readers, lambda: put(case.client, case.target, case.session, value))
 
 
 async def spread(case: Case) -> list[Seen]:
     """Calls that begin with one short value, which a worker made, and go on each with long text of its own."""
-    texts = [f"{{{{plan}}}} {case.text(OWN_WORDS)}" for _ in range(SIBLINGS)]
-    return await case.run(texts, lambda: case.produce(SHORT_TOKENS))
+    readers = [("plan", f"{{{{plan}}}} {case.text(OWN_WORDS)}") for _ in range(SIBLINGS)]
+    return await case.run(readers, lambda: case.produce(SHORT_TOKENS))
 
 
-PROGRAMS = {"pair": pair, "stream": stream, "together": together, "spread": spread}
+async def items(case: Case) -> list[Seen]:
+    """A call that writes a list, and calls that read an item each: committed one by one, or all with the reply."""
+    names = [f"files.{number}" for number in range(SIBLINGS)]
+    whole = ", ".join(f'{name};json="$.files[{number}]"' for number, name in enumerate(names))
+    outputs = 'files;json="$.files";each' if case.target.variant == "each" else whole
+    asked = orjson.dumps({"files": FILES}).decode()
+    readers = [(name, f"{{{{{name}}}}} {case.text(OWN_WORDS)}") for name in names]
+    return await case.run(readers, lambda: case.write_list(f"Write again: {asked}", outputs), from_giving=True)
+
+
+PROGRAMS = {"pair": pair, "stream": stream, "items": items, "together": together, "spread": spread}
 
 
 async def measured(client: httpx.AsyncClient, target: Target, name: str, round_number: int, seed: int) -> Run:

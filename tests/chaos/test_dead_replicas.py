@@ -31,6 +31,9 @@ RETRY = {"x-stainless-retry-count": "1"}
 PLAN = "/v1/workflow/sessions/s/variables/plan"
 
 
+on_each_store = pytest.mark.parametrize("pair", ["server", "cluster"], indirect=True)
+
+
 @dataclass
 class Pair:
     """Two replicas on one store, before one slow worker."""
@@ -53,9 +56,9 @@ class Pair:
         return producer
 
 
-@pytest.fixture(params=["redis", "cluster"])
+@pytest.fixture
 async def pair(request: pytest.FixtureRequest, start_gateway, make_workers) -> AsyncIterator[Pair]:
-    url = request.getfixturevalue({"redis": "server", "cluster": "cluster"}[request.param]).url
+    url = request.getfixturevalue(getattr(request, "param", "server")).url
     with redis.Redis.from_url(url) as client:
         client.flushall()
     launcher = await make_workers(1, *PACE)
@@ -76,6 +79,7 @@ async def gone(producer: asyncio.Task[httpx.Response]) -> None:
         await producer
 
 
+@on_each_store
 async def test_readers_of_a_killed_producer_are_told_and_it_may_be_sent_again(pair: Pair) -> None:
     producer = await pair.producing(400)
     waits = asyncio.create_task(pair.clients[1].get(PLAN, params={"wait_s": 30}))
@@ -91,6 +95,7 @@ async def test_readers_of_a_killed_producer_are_told_and_it_may_be_sent_again(pa
     assert (await pair.call(1, "{{plan}}", CONSUMER)).status_code == 200
 
 
+@on_each_store
 async def test_a_retry_takes_a_killed_producers_place_and_its_readers_hear_nothing_of_it(pair: Pair) -> None:
     producer = await pair.producing(400)
     reader = pair.call(1, "{{plan}}", CONSUMER)

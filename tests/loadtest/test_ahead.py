@@ -40,5 +40,7 @@ async def test_each_variant_runs_and_its_counters_show_what_it_does(
     whole, pieces = runs["stream", "fill"], runs["stream", "piecewise"]
     assert whole["engine_requests"] == 2 < pieces["engine_requests"]
     assert pieces["consumers"][0]["cached_tokens"] > whole["consumers"][0]["cached_tokens"]
+    at_the_end, one_by_one = (runs["items", variant]["consumers"][0] for variant in COMPARED["items"])
+    assert one_by_one["first_token_s"] < at_the_end["first_token_s"]
     assert len({seen["worker"] for seen in runs["spread", "siblings"]["consumers"]}) == 2
     assert b"| pair, fill" in printed

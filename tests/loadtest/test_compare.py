@@ -30,15 +30,13 @@ def _command(out: Path, *flags: str) -> subprocess.Popen[str]:
 
 
 def test_a_small_comparison_gives_tables_plots_and_records(tmp_path: Path) -> None:
-    systems = "loomgate/gateway,loomgate/plain,round_robin"
+    systems = "loomgate/gateway,round_robin"
     with _command(tmp_path, *SMALL, "--loads", "copilot,flood", "--systems", systems) as child:
         printed, progress = child.communicate(timeout=200)
     assert child.returncode == 0, progress
     records = read((tmp_path / "records.jsonl").read_text().splitlines())
     assert {(batch.turn.load, batch.turn.system) for batch in records.batches} == {
-        (load, system)
-        for load in ("copilot", "flood")
-        for system in ("loomgate/gateway", "loomgate/plain", "round_robin")
+        (load, system) for load in ("copilot", "flood") for system in ("loomgate/gateway", "round_robin")
     }
     assert not [run.error for batch in records.batches for run in batch.runs if run.error]
     assert all(batch.counters.queried_tokens for batch in records.batches)
