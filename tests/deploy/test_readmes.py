@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("gateway", "engines", "hints", "loomgate", "loadtest", "examples")
 READMES = sorted(page for package in PACKAGES for page in (ROOT / package).rglob("README.md"))
+PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 FILE = re.compile(r"`([\w./-]+\.(?:py|lua))`")
 UNNAMED = {"__init__.py", "__main__.py"}
+UNFINISHED_MERGE = re.compile(r"^(<{7} |={7}$|>{7} )", re.MULTILINE)
 
 
 def _id(page: Path) -> str:
@@ -39,3 +41,8 @@ def test_every_file_of_a_package_is_named(page: Path) -> None:
 @pytest.mark.parametrize("page", READMES, ids=_id)
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     assert {name for name in _named(page) if not _is_there(name, page.parent)} == set()
+
+
+@pytest.mark.parametrize("page", [*READMES, *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_merge_was_left_unfinished(page: Path) -> None:
+    assert UNFINISHED_MERGE.search(page.read_text(encoding="utf-8")) is None
