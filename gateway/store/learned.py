@@ -17,7 +17,7 @@ KEEP_S = 86_400
 MAX_READ = 8
 """Replicas read at a time, those that wrote last."""
 
-_WRITE = load("write_learned")
+_WRITE = load("write_learned", "clock")
 _LEARNERS = load("read_learners")
 _READ = load("read_learned")
 

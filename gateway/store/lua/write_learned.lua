@@ -1,8 +1,6 @@
 -- Replaces what one replica has learned.
 -- KEYS learners, learned
 -- ARGV schema, keep_s, replica, then subject, blob, ...
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local keep_s = tonumber(ARGV[2])
 redis.call('DEL', KEYS[2])
 for i = 4, #ARGV, 2 do
