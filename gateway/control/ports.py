@@ -42,7 +42,8 @@ class ControlView:
         data = await self._gateway.sessions.view(tenant, session)
         if data is None:
             return None
-        meta = SessionMeta(data.name, data.ended_at is not None, data.placement)
+        lost = await self._gateway.owners.lost(data.left_to_replicas())
+        meta = SessionMeta(data.name, data.ended_at is not None, data.placement, lost)
         return {**session_view(session, meta, data.records), "dropped": data.dropped}
 
     async def end(self, tenant: str, session: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.asgi import Front
 from gateway.control.variable_access import VariableAccess
+from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.detached.deferred import DeferredCalls
 from gateway.estimate.estimators import Estimators
@@ -31,6 +32,7 @@ class Running(Protocol):
     fleet: Fleet
     caches: KvWatch
     estimators: Estimators
+    owners: Owners
     parking: Parking
     deferred: DeferredCalls
     resolver: Resolver

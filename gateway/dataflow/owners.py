@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
 from gateway.errors import StoreUnavailable
-from gateway.store.liveness import AGAIN_MS, BEAT_MS, TTL_MS, Heard
+from gateway.store.liveness import AGAIN_MS, BEAT_MS, TTL_MS, Heard, replica_of
 from gateway.store.variable import Declaration, Declared, Refused, State, Taken
 
 ASK_AGAIN_S = 1.0
@@ -131,6 +131,12 @@ class Owners:
         if dead:
             await self._calls.left_open(tenant, session, names, tuple(dead))
         return bool(dead)
+
+    async def lost(self, calls: Iterable[str]) -> frozenset[str]:
+        """Those of these calls whose replica is dead. Raises: StoreUnavailable."""
+        owners = {call_id: replica_of(call_id) for call_id in calls}
+        dead = await self._dead(set(owners.values()), 0.0)
+        return frozenset(call_id for call_id, owner in owners.items() if owner in dead)
 
     async def instead(
         self,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+LOST = "lost"
+"""The state of a call whose replica died before it ended."""
+
 
 class Times(TypedDict):
     """When things happened to a call; None for what has not happened."""
@@ -36,6 +39,7 @@ class Node(TypedDict):
     call_id: str
     step: str | None
     state: str
+    """Where it is, `terminal` once it has ended, or `LOST`."""
     outcome: str | None
     status: int
     worker: str | None

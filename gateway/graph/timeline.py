@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.graph.document import Node, SessionDocument
+from gateway.graph.document import LOST, Node, SessionDocument
 from gateway.graph.order import levels, topological_order
 
 WIDTH = 100
@@ -110,7 +110,9 @@ def _bar(node: Node, start_at: float, scale: float) -> str:
 
 def _took(node: Node) -> str:
     done_ms = node["times"]["done_ms"]
-    return "running" if done_ms is None else _duration(done_ms)
+    if done_ms is None:
+        return LOST if node["state"] == LOST else "running"
+    return _duration(done_ms)
 
 
 def _duration(length_ms: float) -> str:

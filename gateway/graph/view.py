@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.graph.by_name import named_edges
-from gateway.graph.document import CallDocument, GraphEdge, Node, SessionDocument, SessionSummary, Totals
+from gateway.graph.document import LOST, CallDocument, GraphEdge, Node, SessionDocument, SessionSummary, Totals
 from gateway.graph.objectives import deduce
 from gateway.graph.order import critical_path
 from gateway.nouns import Edge, Record, Standing
@@ -20,6 +20,8 @@ class SessionMeta:
     name: str | None = None
     ended: bool = False
     placement: str | None = None
+    lost: frozenset[str] = frozenset()
+    """Calls whose replica died: what became of them nobody knows."""
 
 
 def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> SessionDocument:
@@ -35,7 +37,7 @@ def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> 
     summary = _summary(session, meta, calls, length_s)
     return {
         **summary,
-        "nodes": [_node(call, standings[call.call_id]) for call in calls],
+        "nodes": [_node(call, standings[call.call_id], call.call_id in meta.lost) for call in calls],
         "edges": edges,
         "critical_path": path,
     }
@@ -104,12 +106,12 @@ def _totals(calls: Sequence[Record], critical_s: float) -> Totals:
     }
 
 
-def _node(call: Record, standing: Standing) -> Node:
+def _node(call: Record, standing: Standing, is_lost: bool = False) -> Node:
     usage = call.usage
     return {
         "call_id": call.call_id,
         "step": call.step,
-        "state": call.state.value,
+        "state": LOST if is_lost else call.state.value,
         "outcome": None if call.outcome is None else call.outcome.value,
         "status": call.status,
         "worker": call.worker,

@@ -6,6 +6,7 @@ itself been heard of, without a gap and by Redis' own clock, for a whole `TTL_MS
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -24,6 +25,7 @@ beat and the breaker's pause included, is back before its key has run out."""
 _BEAT = load("beat", "clock")
 _HEARD = load("heard", "clock")
 _HUSH = load("hush")
+_OF_REPLICA = re.compile(r"call-([0-9a-f]+)-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,9 @@ class Liveness:
         reply = await self._store.run(_HEARD, keys, (SCHEMA, TTL_MS, GAP_MS))
         is_sure, now_ms, *last_ms = cast("list[int]", reply)
         return Heard(bool(is_sure), now_ms, tuple(last_ms))
+
+
+def replica_of(call_id: str) -> str:
+    """The replica that runs a call: the id begins with its name. Empty for what is no call's id."""
+    match = _OF_REPLICA.match(call_id)
+    return match.group(1) if match else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -144,13 +144,26 @@ async def summarise(store: Runner, keys: SessionKeys) -> tuple[dict[str, str], i
     return _fields(fields), calls
 
 
-async def view(store: Runner, keys: SessionKeys) -> tuple[dict[str, str], list[bytes], str | None] | None:
-    """The fields of a session's meta, its stored calls in no order, and the worker that holds its context."""
-    reply = await store.run(VIEW, (keys.meta, keys.nodes, keys.place), (SCHEMA,))
+class SeenSession(NamedTuple):
+    """What `view.lua` found of a session."""
+
+    meta: dict[str, str]
+    payloads: list[bytes]
+    """Its stored calls, in no order."""
+    placement: str | None
+    """The worker that holds its context."""
+    deferred: frozenset[str]
+    """Its deferred calls that have no outcome."""
+
+
+async def view(store: Runner, keys: SessionKeys, deferred: str) -> SeenSession | None:
+    """Everything known of a session; `deferred` is the key of its deferred calls."""
+    reply = await store.run(VIEW, (keys.meta, keys.nodes, keys.place, deferred), (SCHEMA,))
     if reply is None:
         return None
-    fields, payloads, place = cast("tuple[list[bytes], list[bytes], bytes | None]", reply)
-    return _fields(fields), payloads, None if place is None else place.decode().partition("|")[2]
+    fields, payloads, place, calls = cast("tuple[list[bytes], list[bytes], bytes | None, list[bytes]]", reply)
+    worker = None if place is None else place.decode().partition("|")[2]
+    return SeenSession(_fields(fields), payloads, worker, frozenset(call.decode() for call in calls))
 
 
 async def finished(store: Runner, keys: SessionKeys, names: Sequence[str], *, oldest_at: float) -> list[bool]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.errors import BadRequest, StoreUnavailable
 from gateway.nouns import Record
+from gateway.states import CallState
 from gateway.store import scripts
 from gateway.store.keys import Bounds, deferred_keys, session_keys, variable_keys
 from gateway.store.records import UnknownSchema, ended_at, read_record, stored_call
@@ -48,6 +49,16 @@ class SessionData:
     """The worker that holds its context."""
     dropped: int
     records: tuple[Record, ...]
+    deferred: frozenset[str]
+    """Deferred calls that have no outcome."""
+
+    def left_to_replicas(self) -> list[str]:
+        """The calls that have not ended, and that end with the replica that runs them: deferred ones do not."""
+        return [
+            record.call_id
+            for record in self.records
+            if record.state is not CallState.TERMINAL and record.call_id.partition(".")[0] not in self.deferred
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +138,20 @@ class Sessions:
 
     async def view(self, tenant: str, session: str) -> SessionData | None:
         """Everything known of a session; None if it is unknown (another tenant's is)."""
-        reply = await scripts.view(self._store, session_keys(tenant, session))
-        if reply is None:
+        seen = await scripts.view(self._store, session_keys(tenant, session), deferred_keys(tenant, session)[0])
+        if seen is None:
             return None
-        meta, payloads, placement = reply
-        summary = _summary(session, meta, len(payloads))
+        summary = _summary(session, seen.meta, len(seen.payloads))
         return SessionData(
             session=session,
             name=summary.name,
             created_at=summary.created_at,
             touched_at=summary.touched_at,
             ended_at=summary.ended_at,
-            placement=placement,
-            dropped=int(meta.get("dropped", 0)),
-            records=await _records(tenant, session, payloads),
+            placement=seen.placement,
+            dropped=int(seen.meta.get("dropped", 0)),
+            records=await _records(tenant, session, seen.payloads),
+            deferred=seen.deferred,
         )
 
     async def list(self, tenant: str, *, limit: int = 50, cursor: str | None = None) -> SessionPage:

@@ -109,7 +109,7 @@ async def test_a_retry_takes_a_killed_producers_place_and_its_readers_hear_nothi
     assert [reply.status_code for reply in replies] == [200, 200], [reply.text for reply in replies]
 
 
-async def test_a_step_of_a_killed_replica_is_over(pair: Pair) -> None:
+async def test_a_step_of_a_killed_replica_is_over_and_its_call_lost(pair: Pair) -> None:
     step = HINTS | {"x-workflow-step": "draft"}
     drafting = pair.call(0, "a draft", step, 400)
     known = f"{pair.processes[1].url}/v1/workflow/sessions/s"
@@ -120,6 +120,8 @@ async def test_a_step_of_a_killed_replica_is_over(pair: Pair) -> None:
 
     async with asyncio.timeout(TOLD_WITHIN_S):
         assert (await after).status_code == 200
+    nodes = (await pair.clients[1].get("/v1/workflow/sessions/s")).json()["nodes"]
+    assert {node["step"]: node["state"] for node in nodes} == {"draft": "lost", None: "terminal"}
 
 
 async def test_a_value_may_be_put_in_a_killed_producers_place(pair: Pair) -> None:

@@ -134,6 +134,16 @@ def test_a_call_not_done_has_an_estimate_and_no_end():
     assert node["cached"] == {"predicted": 60, "actual": None}
 
 
+def test_a_call_whose_replica_died_is_lost():
+    running = replace(BASE, state=CallState.STREAMING, outcome=None, done_s=None, usage=None)
+    view = session_view("s1", SessionMeta(lost=frozenset({running.call_id})), [running, SECOND])
+    assert [(node["state"], node["outcome"]) for node in view["nodes"]] == [("lost", None), ("terminal", "done")]
+    graph, timeline = render(view).split("timeline")
+    assert "lost w0" in graph
+    assert timeline.count("lost") == 1
+    assert "running" not in timeline
+
+
 def test_the_last_record_of_a_call_counts():
     early = replace(BASE, state=CallState.READY, outcome=None)
     (node,) = session_view("s1", META, [early, BASE])["nodes"]

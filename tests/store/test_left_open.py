@@ -37,3 +37,15 @@ async def test_a_deferred_call_is_left_to_its_lease(
     await Deferred(store, "aa").accept(DeferredCall(*HERE, "call-aa-1", "/v1/completions", (), b"{}", 0.0), "m")
     assert await sessions.left_open(*HERE, ["draft"], ["aa"]) == []
     assert await sessions.finished_steps(*HERE, ["draft"]) == {"draft": False}
+
+
+async def test_what_a_session_leaves_to_its_replicas_is_open_and_not_deferred(
+    sessions: Sessions, store: Store, make_record: MakeRecord
+) -> None:
+    await sessions.declare(*HERE, make_record("call-aa-1"))
+    for call_id in ("call-aa-2", "call-aa-3", "call-aa-3.0"):
+        await sessions.declare(*HERE, make_record(call_id, ended=False))
+    await Deferred(store, "aa").accept(DeferredCall(*HERE, "call-aa-3", "/v1/completions", (), b"{}", 0.0), "m")
+    seen = await sessions.view(*HERE)
+    assert seen is not None
+    assert seen.left_to_replicas() == ["call-aa-2"]
