@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Protocol
 
+from gateway.control.variable_documents import VariableDocuments
 from gateway.dataflow.errors import failure, refused_error, taken_error
 from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
@@ -27,6 +28,7 @@ class VariableAccess:
         self._variables = variables
         self._parking = parking
         self._calls = calls
+        self._documents = VariableDocuments()
 
     async def read(self, tenant: str, session: str, name: str, wait_s: float) -> Variable:
         """A variable as it stands, its value too; waits for one up to `wait_s` seconds.
@@ -35,11 +37,16 @@ class VariableAccess:
         """
         variable = await self._read(tenant, session, name)
         if wait_s > 0 and variable.state in (State.UNKNOWN, State.DECLARED):
-            await self._parking.wait(tenant, session, (name,), (), within_s=wait_s)
+            held = await self._parking.wait(tenant, session, (name,), (), within_s=wait_s)
             variable = await self._read(tenant, session, name)
+            del held  # until here, so that all who waited for the value read this copy
         if variable.state in (State.FAILED, State.PAST_END):
             raise failure(variable)
         return variable
+
+    def document(self, tenant: str, session: str, variable: Variable) -> bytes:
+        """A variable as JSON."""
+        return self._documents.of(tenant, session, variable)
 
     async def items(self, tenant: str, session: str, name: str, start: int, at_most: int) -> list[Variable]:
         """The items of a list from `start` on, as far as they have values."""
@@ -68,7 +75,7 @@ class VariableAccess:
         return max(len(producers), ended)
 
     async def _read(self, tenant: str, session: str, name: str) -> Variable:
-        found = (await self._variables.read(tenant, session, (name,), with_values=True))[name]
+        found = await self._parking.read(tenant, session, name)
         if found.state is State.DECLARED and await self._bury(tenant, session, {found.call_id: found.owner}):
-            found = (await self._variables.read(tenant, session, (name,), with_values=True))[name]
+            found = await self._parking.read(tenant, session, name)
         return found

@@ -10,12 +10,12 @@ error    `{"error": ..., "causes": [...]}`: why there will be no value
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 import orjson
 
 from gateway.control.variable_access import VariableAccess
-from gateway.dataflow.errors import UpstreamFailed, shown
+from gateway.dataflow.errors import UpstreamFailed
 from gateway.dataflow.live import Follower, Live
 from gateway.errors import LoomgateError, error_body
 from gateway.store.variable import Variable
@@ -107,16 +107,16 @@ class _Waits:
         self._follower.moved.set()
 
     def _event(self, kind: str, variable: Variable) -> bytes:
-        return _sse(kind, shown(self._where[1], variable))
+        return _sse(kind, self._access.document(*self._where, variable))
 
 
 def _deltas(follower: Follower) -> Iterator[bytes]:
     if follower.restarted:
         follower.restarted = False
-        yield _sse("restart", {})
+        yield _sse("restart", b"{}")
     text = follower.text.more() if follower.text is not None else ""
     if text:
-        yield _sse("delta", {"text": text, "provisional": True})
+        yield _sse("delta", orjson.dumps({"text": text, "provisional": True}))
 
 
 async def _moved(follower: Follower) -> bool:
@@ -134,8 +134,8 @@ def _error(error: LoomgateError) -> bytes:
     document = orjson.loads(error_body(error))
     links = error.cause.links if isinstance(error, UpstreamFailed) else ()
     causes = [{"variable": link.variable, "call": link.call_id, "reason": link.reason} for link in links]
-    return _sse("error", {**document, "causes": causes})
+    return _sse("error", orjson.dumps({**document, "causes": causes}))
 
 
-def _sse(kind: str, document: Mapping[str, object]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(document))
+def _sse(kind: str, document: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), document)

@@ -13,7 +13,6 @@ from starlette.types import Send
 
 from gateway.control.errors import json_reply
 from gateway.control.routes import Session, Tenant, decoded
-from gateway.dataflow.errors import shown
 from gateway.errors import BadRequest, NotFound, TooLarge
 from gateway.store.variable import State, Variable
 
@@ -26,6 +25,9 @@ class VariablePorts(Protocol):
 
     async def read(self, tenant: str, session: str, name: str, wait_s: float) -> Variable:
         """A variable as it stands; waits for its value up to `wait_s` seconds."""
+
+    def document(self, tenant: str, session: str, variable: Variable) -> bytes:
+        """It as JSON."""
 
     async def put(self, tenant: str, session: str, name: str, text: str, kind: str) -> None:
         """Set it, once."""
@@ -54,11 +56,10 @@ def variable_routes(ports: VariablePorts, streams: EventPorts, limit_bytes: int)
         variable = await ports.read(tenant, session, name, wait_s or 0)
         if variable.state is State.UNKNOWN:
             raise NotFound(f"Nobody has declared {name!r} in the session {session!r}.", code="unknown_variable")
-        if variable.value is None:
-            return json_reply(shown(session, variable), 202)
-        if "text/plain" in accept:
+        if variable.value is not None and "text/plain" in accept:
             return Response(variable.value.text, media_type="text/plain; charset=utf-8")
-        return json_reply(shown(session, variable))
+        status = 202 if variable.value is None else 200
+        return Response(ports.document(tenant, session, variable), status, media_type="application/json")
 
     @routes.put("/v1/workflow/sessions/{session}/variables/{name}")
     async def put(request: Request, tenant: Tenant, session: Session, name: str) -> Response:

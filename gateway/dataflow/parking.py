@@ -37,6 +37,8 @@ RESERVE = 3
 READ_BYTES_AT_ONCE = 8 << 20
 """Of values in one read: each blocks the store for a moment."""
 _OPEN = (State.UNKNOWN, State.DECLARED)
+Version = tuple[str, str, str, str, float]
+"""Tenant, session, name, producer and moment of a value."""
 
 
 class VariableStore(Protocol):
@@ -96,7 +98,7 @@ class Parking:
         self._finished = finished
         self._watches: dict[tuple[str, str], Watch] = {}
         self._parked: Counter[str] = Counter()
-        self._held: WeakValueDictionary[_Version, StoredValue] = WeakValueDictionary()
+        self._held: WeakValueDictionary[Version, StoredValue] = WeakValueDictionary()
 
     @property
     def parked(self) -> int:
@@ -117,6 +119,13 @@ class Parking:
         if watch is not None:
             watch.told = True
             watch.changed.set()
+
+    async def read(self, tenant: str, session: str, name: str) -> Variable:
+        """A variable as it stands, with its value: the copy of it that is held here, if there is one.
+
+        Raises: StoreUnavailable, BadRequest.
+        """
+        return (await self._read(tenant, session, (name,)))[name]
 
     async def close(self) -> None:
         """Stop watching; whoever still waits is on its way out."""
@@ -240,14 +249,14 @@ class Parking:
         """Where variables stand, with their values: those that are held here already are not read again."""
         found = await self._variables.read(tenant, session, names)
         for name, variable in found.items():
-            held = self._held.get(_version(tenant, session, variable))
+            held = self._held.get(version_of(tenant, session, variable))
             if held is not None:
                 found[name] = replace(variable, value=held)
         for batch in _batches(found.values()):
             read = await self._variables.read(tenant, session, batch, with_values=True)
             for variable in read.values():
                 if variable.value is not None:
-                    self._held[_version(tenant, session, variable)] = variable.value
+                    self._held[version_of(tenant, session, variable)] = variable.value
             found |= read
         return found
 
@@ -270,10 +279,7 @@ class Parking:
         return UpstreamFailed(what, name, Cause(()), code="input_timeout")
 
 
-_Version = tuple[str, str, str, str, float]
-
-
-def _version(tenant: str, session: str, variable: Variable) -> _Version:
+def version_of(tenant: str, session: str, variable: Variable) -> Version:
     """Names one value for good: a name may get another one when its session has been forgotten."""
     return tenant, session, variable.name, variable.call_id, variable.at
 
