@@ -88,8 +88,10 @@ def _planned(document: SessionDocument, number: int, first_at: float, common_tok
     by_id = {node["call_id"]: node for node in nodes}
     calls: list[PlannedCall] = []
     prompts: dict[str, tuple[Message, ...]] = {}
+    producers = _producers(document)
     for index, node in enumerate(nodes):
-        before = _waits_for(node, nodes[:index], document, by_id)
+        read = [by_id[name] for name in producers.get(node["call_id"], ()) if name in prompts]
+        before = read or _last_heard_of(node, nodes[:index])
         own = hash((number, index, 5))
         prompts[node["call_id"]] = messages = _prompt(node, before, prompts, own, common_tokens)
         arrived_at = node["times"]["arrived_at"]
@@ -108,15 +110,16 @@ def _planned(document: SessionDocument, number: int, first_at: float, common_tok
     return PlannedProgram(_name(document), f"{number}-{document['session']}", start_at - first_at, tuple(calls))
 
 
-def _waits_for(
-    node: Node, earlier: Sequence[Node], document: SessionDocument, by_id: Mapping[str, Node]
-) -> list[Node]:
-    """The calls it read or followed, else the one its client had last heard of."""
-    come_before = {each["call_id"] for each in earlier}
-    producers = [edge["from"] for edge in document["edges"] if edge["to"] == node["call_id"]]
-    known = [by_id[name] for name in dict.fromkeys(producers) if name in come_before]
-    if known:
-        return known
+def _producers(document: SessionDocument) -> Mapping[str, Iterable[str]]:
+    """By call, those it read or followed, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for edge in document["edges"]:
+        found.setdefault(edge["to"], {})[edge["from"]] = None
+    return found
+
+
+def _last_heard_of(node: Node, earlier: Sequence[Node]) -> list[Node]:
+    """The call that had ended last when its client sent this one."""
     ended = [each for each in earlier if _end_at(each) <= node["times"]["arrived_at"]]
     return [max(ended, key=_end_at)] if ended else []
 
