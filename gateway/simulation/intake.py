@@ -64,7 +64,9 @@ class SimulatedIntake:
         now_s: float,
         standing: Standing | None = None,
         began_s: float = 0.0,
+        *,
         siblings: int = 1,
+        left_calls: int = 0,
     ) -> ReadyCall:
         """What the scheduler is told of a call that arrives now."""
         prompt_tokens = self._estimators.tokens.estimate(MODEL, call.size)
@@ -95,6 +97,7 @@ class SimulatedIntake:
             reserved=standing is not None,
             siblings=siblings,
             tail_tokens=tail_tokens,
+            left_calls=left_calls,
         )
         call.ready, call.arrived_s = self._foreseen(call, ready, now_s), now_s
         return call.ready

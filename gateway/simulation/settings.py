@@ -25,7 +25,6 @@ class WorldSettings:
     """Between clients and the gateway."""
     kv_events: bool = True
     """Whether workers tell what they store and evict, as vLLM does when asked to."""
-
     reports_reuse: bool = False
     """Whether they tell what they reuse too (`kv_cache_report_mode: full`)."""
 

@@ -111,12 +111,10 @@ class World:
         program.arrived(self._now_s)
         standing = program.queue(call)
         began_s = program.plan.start_s
-        siblings = 1 if standing is None else program.siblings(call)
+        siblings, left_calls = (1, 0) if standing is None else (program.siblings(call), program.left_calls)
         self._calls[call.call_id] = call
         self._moved_s = self._now_s
-        ready = self._intake.admit(call, self._now_s, standing, began_s, siblings)
-        if standing is not None:
-            call.ready = ready = replace(ready, left_calls=program.left_calls)
+        ready = self._intake.admit(call, self._now_s, standing, began_s, siblings=siblings, left_calls=left_calls)
         self._feed(events.Arrived(ready))
 
     def _feed(self, event: Event) -> None:
