@@ -125,8 +125,10 @@ class LengthEstimator:
             of_model.samples += 1
         if name is not None or step is not None:
             self._sketch((model, name, step, 0)).observe(tokens)
-        elif template and self._is_known(template):
-            self._sketch((model, None, None, template)).observe(tokens)
+        elif template:
+            key = (model, None, None, template)
+            if self._has_come(template) or key in self._keys:
+                self._sketch(key).observe(tokens)
 
     def learned(self) -> list[tuple[Key, Sketch]]:
         """Every key with replies enough to be used, the one learned of last first."""
@@ -155,7 +157,8 @@ class LengthEstimator:
         """Keys known."""
         return len(self._keys)
 
-    def _is_known(self, template: int) -> bool:
+    def _has_come(self, template: int) -> bool:
+        """Whether it was the last to come to its place in the table, which is its own now."""
         door = template % DOORS
         if self._doors[door] == template:
             return True

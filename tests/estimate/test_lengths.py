@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from gateway.cache.chain import build_chain
-from gateway.estimate.lengths import MAX_KEYS, START_TOKENS, LengthEstimator, template_of
+from gateway.estimate.lengths import DOORS, MAX_KEYS, START_TOKENS, LengthEstimator, template_of
 
 
 def test_a_step_is_learned_and_an_unknown_step_falls_back_to_the_model():
@@ -82,6 +82,18 @@ def test_prompts_that_come_once_push_nothing_out():
         lengths.observe("m", None, None, 10, template=number * 0x9E3779B97F4A7C15 % 2**64)
     assert lengths.expect("m", "p", "s") == 77
     assert len(lengths) < 100
+
+
+def test_kinds_that_share_a_place_in_the_table_are_both_followed():
+    lengths, one, other = LengthEstimator(), 7, 7 + DOORS
+    for template, tokens in ((one, 12), (other, 700)):
+        lengths.observe("m", None, None, tokens, template=template)
+        lengths.observe("m", None, None, tokens, template=template)
+    for _ in range(30):
+        lengths.observe("m", None, None, 12, template=one)
+        lengths.observe("m", None, None, 700, template=other)
+    assert lengths.expect("m", template=one) == 12
+    assert lengths.expect("m", template=other) == 700
 
 
 def test_a_million_steps_are_bounded():
