@@ -126,9 +126,9 @@ class ProgramTimes:
 
     def adopt(self, name: Name, work: Work) -> None:
         """Start from what is known elsewhere of a program that has hardly run here."""
-        own = self.work(name)
-        if own.runs < TRUSTED_RUNS <= work.runs:
-            own.merge(work)
+        own = self._works.get(name)
+        if work.runs >= TRUSTED_RUNS and (own is None or own.runs < TRUSTED_RUNS):
+            self.work(name).merge(work)
 
     def works(self) -> dict[Name, Work]:
         """Every program known."""

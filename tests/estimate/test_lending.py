@@ -93,6 +93,12 @@ def test_what_several_know_is_merged_by_weight():
     assert forth.programs.work(NAME).runs == 40
 
 
+def test_a_program_that_others_have_hardly_run_takes_no_place():
+    new = estimators()
+    lend(new, experienced(runs=TRUSTED_RUNS - 1))
+    assert new.programs.works() == {}
+
+
 def test_a_worker_that_has_not_come_yet_starts_from_what_is_known_of_it():
     new = estimators()
     lend(new, experienced())
