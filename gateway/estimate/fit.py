@@ -79,11 +79,6 @@ class Fit:
             c0, c1, c2 = _descend((c0, c1, c2), (a00, a11, a22), (s01, s02, s12), (r0, r1, r2))
         self.c0, self.c1, self.c2 = c0, c1, c2
 
-    def merge(self, other: Fit, most: float) -> None:
-        """Add what another knows, weighing at most `most`."""
-        if other.weight > 0:
-            self.load(other.dump(), most)
-
     def dump(self) -> list[float]:
         """The sums."""
         of_x = [self._s00, self._s01, self._s02, self._s11, self._s12, self._s22]

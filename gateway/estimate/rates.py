@@ -30,6 +30,9 @@ UNSTREAMED_SHARE: Final = 0.05
 """A reply whose bytes came in less than this share of its time was not streamed: its first byte says nothing."""
 LEAST_DECODE: Final = 0.2
 """Others' prompts take at most the rest of a reply's decode time."""
+LENT_PREFILL: Final = 2.0
+LENT_STEPS: Final = 512.0
+"""The most that what was learned elsewhere weighs: a few replies."""
 
 
 class ServiceSample(NamedTuple):
@@ -195,8 +198,3 @@ class WorkerRates:
             self._prefill.load(prefill, LENT_PREFILL)
         if any(decode):
             self._decode.load(decode, LENT_STEPS)
-
-
-LENT_PREFILL: Final = 2.0
-LENT_STEPS: Final = 512.0
-"""The most that what was learned elsewhere weighs: a few replies."""

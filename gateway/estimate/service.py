@@ -87,7 +87,7 @@ class ServiceTimes:
         if rates is None:
             if len(self._lent) < MAX_LENT:
                 self._lent.setdefault(worker, lent)
-        elif not rates.samples and worker in self._unseen:
+        elif self.is_new(worker):
             self._take(worker, rates, lent)
 
     def is_new(self, worker: str) -> bool:
