@@ -136,9 +136,7 @@ class Scheduler:
             return
         self._arrivals += 1
         attained_s = 0.0 if program is None else self._programs.use(program).service_s
-        is_bare = call.deadline_s is None and (call.program is None or not self._weighs)
-        service_s = 0.0 if is_bare else self._service_s(call)
-        rank_s = self._order.rank_s(call, attained_s, service_s)
+        rank_s = self._rank_s(call, attained_s)
         board.calls[call.call_id] = entry = Entry(call, pool, self._arrivals, rank_s, attained_s)
         if call.standing is not None:
             entry.within = self._order.within(call)
@@ -150,10 +148,7 @@ class Scheduler:
         if entry is None or entry.queue is None:
             return
         was_head = entry.queue.head() is entry
-        is_bare = call.deadline_s is None and (call.program is None or not self._weighs)
-        service_s = 0.0 if is_bare else self._service_s(call)
-        rank_s = self._order.rank_s(call, entry.service_s, service_s)
-        self._board.rank(entry, call, rank_s, self._order.within(call))
+        self._board.rank(entry, call, self._rank_s(call, entry.service_s), self._order.within(call))
         if was_head or entry.queue.head() is entry:
             for worker in entry.pool.up if entry.waits_for is None else [entry.waits_for]:
                 self._placing.fill(worker, now_s, effects)
@@ -370,6 +365,9 @@ class Scheduler:
         if worker.rates.samples >= SETTLED_SAMPLES:
             worker.learns_from_s = now_s + LEARN_EVERY_S
 
-    def _service_s(self, call: ReadyCall) -> float:
-        """Only deadlines and some orders need it."""
-        return self.service.fleet.predict_s(call.prompt_tokens, call.output_tokens)
+    def _rank_s(self, call: ReadyCall, attained_s: float) -> float:
+        """Its service time is predicted for a deadline, and for the orders that weigh it."""
+        service_s = 0.0
+        if call.deadline_s is not None or (self._weighs and call.program is not None):
+            service_s = self.service.fleet.predict_s(call.prompt_tokens, call.output_tokens)
+        return self._order.rank_s(call, attained_s, service_s)
