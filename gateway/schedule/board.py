@@ -124,7 +124,7 @@ class Board:
         if call.objective is _LATENCY:
             _count_waiting(entry, 1)
         queue.drop(entry)
-        queue.push(rank_s, entry)
+        queue.push(entry)
         if group is not None:
             group.drop()
             group.push(rank_s, entry)
@@ -189,7 +189,7 @@ class Board:
         entry.tenant = self.tenants.enter(entry.call.tenant, now_s)
         if entry.call.objective is _LATENCY:
             _count_waiting(entry, 1)
-        queue.push(entry.rank_s, entry)
+        queue.push(entry)
         if due_s is not None:
             entry.due_s = due_s
             self.timers.push(due_s, entry)

@@ -37,14 +37,14 @@ class SharedQueue:
         """Its queue."""
         self.live = 0
 
-    def push(self, rank_s: float, entry: Entry) -> None:
-        """Queue the entry under its present ticket."""
+    def push(self, entry: Entry) -> None:
+        """Queue the entry under its present rank and ticket."""
         name = entry.tenant.name
         part = self._parts.get(name)
         if part is None:
             part = self._join(name)
         self.live += 1
-        part.push(rank_s, entry)
+        part.push(entry.rank_s, entry)
         if self._only is None and part.head() is entry:
             heappush(self._heads, _item(entry))
             if len(self._heads) > 2 * len(self._parts) + SLACK:

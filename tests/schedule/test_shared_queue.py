@@ -38,7 +38,7 @@ def test_its_head_is_always_the_least(steps):
     for number, (what, which, value) in enumerate(steps):
         if what == "push":
             made = entry(number, value, tenants[which])
-            queue.push(value, made)
+            queue.push(made)
             live.append(made)
         elif what == "turn":
             tenants[which].turn += value
