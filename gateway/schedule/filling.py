@@ -27,11 +27,8 @@ MAX_TRIES: Final = 3
 MAX_FOLLOWERS: Final = 16_384
 """Waiting calls whose filled worker is remembered."""
 
-
 _NEVER_DONE: Final = Chain((0,), (1 << 62,))
 """The beginning that a probe computes: none of it is worth keeping."""
-_BLIND: Final = frozenset({"least_load", "round_robin"})
-"""Place policies that do not look at what is cached."""
 
 
 class Filling:
@@ -45,7 +42,6 @@ class Filling:
         "_place",
         "_programs",
         "_settings",
-        "_steers",
         "_tenants",
         "_wants",
     )
@@ -63,8 +59,6 @@ class Filling:
         self._index = index
         self._programs = programs
         self._place = place
-        self._steers = settings.place not in _BLIND
-        """Whether a call will be placed where its beginning is."""
         self._wants: dict[Key, Want] = {}
         """Not under way."""
         self._by_call: dict[str, Want] = {}
@@ -84,7 +78,7 @@ class Filling:
         """
         self._leave(head.call_id)
         is_short = head.prompt_tokens < self._settings.fill_min_tokens or not head.chain.hashes
-        if is_short or head.program is None or not self._steers:
+        if is_short or head.program is None or not self._place.goes_by_cache:
             return
         held = self._tenants.get(head.tenant, 0)
         if held >= self._settings.max_fills_per_tenant or len(self._wants) >= MAX_WANTED:

@@ -22,6 +22,10 @@ from gateway.schedule.worker import WorkerState
 class PlacePolicy(Protocol):
     """Chooses among workers that are up. Draws only from the seeded generator it was made with."""
 
+    @property
+    def goes_by_cache(self) -> bool:
+        """Whether a call is drawn to where its beginning is: only then does it pay to compute that ahead."""
+
     def choose(
         self,
         call: ReadyCall,

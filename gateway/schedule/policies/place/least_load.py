@@ -19,6 +19,8 @@ class LeastLoad:
 
     __slots__ = ("_admit", "_rng")
 
+    goes_by_cache = False
+
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
         del settings
         self._admit = admit

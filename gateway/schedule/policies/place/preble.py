@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf as INFINITY
+from random import Random
 from typing import Final
 
 from gateway.nouns import ReadyCall
+from gateway.schedule.policies.admit import AdmitPolicy
 from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.policies.place.program_aware import ProgramAware
 from gateway.schedule.pool import Pool
+from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
 HOLDS: Final = 0.8
@@ -25,7 +28,11 @@ HOLDS: Final = 0.8
 class Preble(ProgramAware):
     """Least cost among the holders, or among all; programs have no home but what is cached."""
 
-    __slots__ = ()
+    __slots__ = ("_rebalance",)
+
+    def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
+        super().__init__(settings, admit, rng)
+        self._rebalance = settings.rebalance_ratio
 
     def choose(
         self,

@@ -30,11 +30,12 @@ class ProgramAware:
         "_interference",
         "_least_load",
         "_max_patience_s",
-        "_rebalance",
         "_rng",
         "_stay",
         "_tie",
     )
+
+    goes_by_cache = True
 
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
         self._admit = admit
@@ -45,7 +46,6 @@ class ProgramAware:
         self._gain_s = settings.sticky_gain_s
         self._tie = 1 - settings.tie_ratio
         self._max_patience_s = settings.max_patience_s
-        self._rebalance = settings.rebalance_ratio
 
     def choose(
         self,

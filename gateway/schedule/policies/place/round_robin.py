@@ -18,6 +18,8 @@ class RoundRobin:
 
     __slots__ = ("_admit",)
 
+    goes_by_cache = False
+
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
         del settings, rng
         self._admit = admit
