@@ -60,7 +60,7 @@ class Placing:
             choice = self._place.choose(call, entry.pool, workers, cached, None)
         else:
             choice = self._of_program(call, call.program, entry.pool, workers, cached)
-            if self.claims is not None and not entry.claims and self._is_paused(entry, choice.worker, now_s):
+            if not entry.claims and self._is_paused(entry, choice.worker, now_s):
                 if not self._is_refused(entry, new, now_s, effects):
                     self._board.pause(entry, now_s, entry.paused_until_s or now_s)
                 return
@@ -178,13 +178,12 @@ class Placing:
 
     def _queue(self, entry: Entry, choice: Choice, now_s: float) -> None:
         """A call that failed somewhere waits for the chosen worker alone: a pool's queue knows no exclusions."""
-        waits_here = choice.waits_here or bool(entry.excluded)
-        timed = choice.waits_here and choice.patience_s is not None and not entry.excluded
+        patience_s = choice.patience_s if choice.waits_here and not entry.excluded else None
         self._board.enqueue(
             entry,
             now_s,
-            waits_for=choice.worker if waits_here else None,
-            due_s=now_s + choice.patience_s if timed and choice.patience_s is not None else None,
+            waits_for=choice.worker if choice.waits_here or entry.excluded else None,
+            due_s=None if patience_s is None else now_s + patience_s,
             group_key=self._group.key(entry.call),
         )
 
