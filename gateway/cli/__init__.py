@@ -75,6 +75,16 @@ def complain(text: str) -> None:
     print(f"loomgate: {text}", file=sys.stderr)
 
 
+def key_in(variable: str | None) -> str | None:
+    """The API key that an environment variable holds, if one is named. Raises: ValueError if that is not set."""
+    if not variable:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise ValueError(f"{variable} is not set")
+    return key
+
+
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="loomgate",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from typing import Final
 
 from engines.base import EngineError
 from engines.doctor import examine
 from engines.vllm import VllmWorker
-from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
+from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain, key_in
 from gateway.settings import worker_url
 
 _CONNECT_S: Final = 5.0
@@ -28,9 +27,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine each worker; fails if one does not answer."""
-    api_key = os.environ.get(args.api_key_env) if args.api_key_env else None
-    if args.api_key_env and not api_key:
-        complain(f"{args.api_key_env} is not set")
+    try:
+        api_key = key_in(args.api_key_env)
+    except ValueError as error:
+        complain(str(error))
         return USAGE
     status = OK
     for given in args.worker:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from engines.profiling.measure import measure
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import Profile, write
 from engines.vllm import VllmWorker
-from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
+from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain, key_in
 from gateway.settings import worker_url
 
 _CONNECT_S: Final = 5.0
@@ -44,14 +43,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, fit, write; fails if the worker does not answer or too little was measured."""
-    api_key = os.environ.get(args.api_key_env) if args.api_key_env else None
-    if args.api_key_env and not api_key:
-        complain(f"{args.api_key_env} is not set")
-        return USAGE
     found: list[Measured] = []
     known: list[WorkerInfo] = []
     try:
-        url = worker_url(args.worker)
+        url, api_key = worker_url(args.worker), key_in(args.api_key_env)
         EngineLimits(max_num_batched_tokens=args.max_num_batched_tokens, max_num_seqs=args.max_num_seqs)
         asyncio.run(_measure(url, api_key, args, known, found))
     except ValueError as error:

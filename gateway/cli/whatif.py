@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,8 +12,8 @@ import orjson
 
 from engines.base import EngineError
 from engines.http import HttpClient
-from engines.simulated.profile import BadProfile, Profile, read
-from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain
+from engines.simulated.profile import Profile, read
+from gateway.cli import FAILED, OK, USAGE, Subparsers, add_help, complain, key_in
 from gateway.graph.document import SessionDocument
 from gateway.simulation.outcome import Figures
 from gateway.simulation.policies import POLICY_SETS, policy_set
@@ -67,11 +66,8 @@ def run(args: argparse.Namespace) -> int:
         profile = read(args.profile)
         for name in args.policies or ():
             policy_set(name)
-        documents = _documents(args)
-        recorded = Recorded(documents)
-        if args.keep is not None:
-            args.keep.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
-    except (BadProfile, ValueError, KeyError, TypeError) as error:
+        recorded = _recorded(args)
+    except ValueError as error:
         complain(str(error))
         return USAGE
     except (OSError, EngineError) as error:
@@ -105,15 +101,24 @@ def _variants(args: argparse.Namespace, profile: Profile, recorded: Recorded) ->
     return runs
 
 
+def _recorded(args: argparse.Namespace) -> Recorded:
+    """What RECORDS holds, kept if that is wanted. Raises: OSError, EngineError, ValueError."""
+    try:
+        documents = _documents(args)
+        recorded = Recorded(documents)
+    except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise ValueError(f"{args.records} holds no sessions as a gateway answers them: {error!r}") from None
+    if args.keep is not None:
+        args.keep.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
+    return recorded
+
+
 def _documents(args: argparse.Namespace) -> list[SessionDocument]:
-    """What RECORDS holds. Raises: OSError, EngineError, ValueError."""
+    """Of a file or a gateway. Raises: OSError, EngineError, ValueError."""
     if not args.records.startswith(("http://", "https://")):
         lines = Path(args.records).read_bytes().splitlines()
         return [orjson.loads(line) for line in lines if line.strip()]
-    key = os.environ.get(args.api_key_env) if args.api_key_env else None
-    if args.api_key_env and not key:
-        raise ValueError(f"{args.api_key_env} is not set")
-    return asyncio.run(_fetch(args.records, key, args.sessions))
+    return asyncio.run(_fetch(args.records, key_in(args.api_key_env), args.sessions))
 
 
 async def _fetch(url: str, key: str | None, most: int) -> list[SessionDocument]:

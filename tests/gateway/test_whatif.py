@@ -7,8 +7,11 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
+import pytest
+
 from engines.simulated.costs import StepCosts
 from engines.simulated.profile import Profile, write
+from gateway.cli import USAGE, main
 from tests.gateway.conftest import Rig
 
 
@@ -32,3 +35,12 @@ async def test_what_a_gateway_recorded_is_run_again(rig: Rig, tmp_path: Path) ->
     assert rows[:2] == ["policies", "recorded"]
     assert rows[-1] == "session, 3 workers"
     assert len(kept.read_bytes().splitlines()) == 3
+
+
+@pytest.mark.parametrize("line", [b"no JSON", b"{}", b"[1]"])
+def test_a_file_of_something_else_is_named(line: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile, records = tmp_path / "p.json", tmp_path / "records.jsonl"
+    write(Profile("m", StepCosts()), profile)
+    records.write_bytes(line)
+    assert main(["whatif", str(records), "--profile", str(profile)]) == USAGE
+    assert f"{records} holds no sessions" in capsys.readouterr().err
