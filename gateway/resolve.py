@@ -124,8 +124,9 @@ class Resolver:
 
     def end_session(self, tenant: str, session: str) -> None:
         """Forget what this replica knows of a session that is over."""
-        self._feed(SessionEnded(program_key(tenant, session)))
-        self._foresight.finished(program_key(tenant, session))
+        program = program_key(tenant, session)
+        self._feed(SessionEnded(program))
+        self._foresight.finished(program)
         self._lineage.forget_session(tenant, session)
 
     def recent(self, call_id: str) -> Record | None:
