@@ -97,6 +97,7 @@ class Gateway:
         """`reload(current)` reads the settings anew on SIGHUP; it raises SettingsError to keep the current ones."""
         self.settings = settings
         self.stop = asyncio.Event()
+        self.listening: Listening | None = None
         self._reload = reload
         self._stack = AsyncExitStack()
         self._replica = secrets.token_hex(6)
@@ -330,6 +331,11 @@ class Gateway:
             signal.SIGINT: self._begin_stop,
             signal.SIGHUP: self._reload_now,
         }
+
+        def listening(found: Listening) -> None:
+            self.listening = found
+            ready(found)
+
         for number, handler in signals.items():
             loop.add_signal_handler(number, handler)
         try:
@@ -337,7 +343,7 @@ class Gateway:
                 self.front,
                 admin_app(AdminView(self)),
                 self.settings,
-                ready=ready,
+                ready=listening,
                 stop=self.stop,
                 refused=self.metrics.refused_http,
             )

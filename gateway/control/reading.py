@@ -15,7 +15,10 @@ def read_state(gateway: Running) -> Reading:
         queued=snapshot.queued,
         queue_age_s=snapshot.oldest_queued_age_s,
         parked=gateway.parking.parked,
+        parked_age_s=gateway.parking.age_s,
         deferred=gateway.deferred.running,
+        deferred_age_s=gateway.deferred.age_s,
+        connections=0 if gateway.listening is None else gateway.listening.connections(),
         loop_lag_s=gateway.loop.lag_s,
         kv_events=gateway.caches.events,
         workers=tuple(

@@ -11,6 +11,7 @@ from gateway.dataflow.parking import Parking
 from gateway.detached.deferred import DeferredCalls
 from gateway.estimate.estimators import Estimators
 from gateway.fleet import Fleet, Worker
+from gateway.http.server import Listening
 from gateway.kv_watch import KvWatch
 from gateway.loop import Loop
 from gateway.metrics import Metrics
@@ -38,6 +39,7 @@ class Running(Protocol):
     resolver: Resolver
     access: VariableAccess
     front: Front
+    listening: Listening | None
     metrics: Metrics
 
     def add_worker(self, name: str, url: str, api_key_env: str | None = None) -> Worker:

@@ -98,12 +98,20 @@ class Parking:
         self._finished = finished
         self._watches: dict[tuple[str, str], Watch] = {}
         self._parked: Counter[str] = Counter()
+        self._since_s: dict[Waiter, float] = {}
+        """When each waiting call came, in that order."""
         self._held: WeakValueDictionary[Version, StoredValue] = WeakValueDictionary()
 
     @property
     def parked(self) -> int:
         """Calls waiting now."""
-        return self._parked.total()
+        return len(self._since_s)
+
+    @property
+    def age_s(self) -> float:
+        """How long the first of them has waited; 0 without one."""
+        since_s = next(iter(self._since_s.values()), None)
+        return 0.0 if since_s is None else asyncio.get_running_loop().time() - since_s
 
     def awaits(self, tenant: str, session: str, names: Iterable[str]) -> bool:
         """Whether a call of this replica waits for one of these variables."""
@@ -158,6 +166,7 @@ class Parking:
         waiter = Waiter(names, after, told)
         watch = self._watch(tenant, session)
         self._parked[tenant] += 1
+        self._since_s[waiter] = asyncio.get_running_loop().time()
         watch.add(waiter, after)
         try:
             async with asyncio.timeout(within_s):
@@ -166,6 +175,7 @@ class Parking:
             raise await self._late(tenant, session, sorted(waiter.missing), within_s) from None
         finally:
             watch.remove(waiter, after)
+            del self._since_s[waiter]
             self._parked[tenant] -= 1
             if not self._parked[tenant]:
                 del self._parked[tenant]

@@ -71,6 +71,12 @@ class DeferredCalls:
         """Deferred calls of this replica without an outcome."""
         return len(self._running)
 
+    @property
+    def age_s(self) -> float:
+        """How long this replica has had the first of them; 0 without one."""
+        run = next(iter(self._running.values()), None)
+        return 0.0 if run is None else asyncio.get_running_loop().time() - run.since_s
+
     async def accept(self, call: Call, headers: RawHeaders) -> Accepted:
         """Take a call over from its client.
 
@@ -245,6 +251,7 @@ class _Run:
         """None until it is rebuilt from the store's copy."""
         self.held_bytes = held_bytes
         """What its body counts among those held; 0 until it is known."""
+        self.since_s = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None]
 
     def give_up(self) -> None:

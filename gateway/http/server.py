@@ -33,10 +33,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The addresses in use, as base URLs without a trailing slash."""
+    """The addresses in use, as base URLs without a trailing slash, and who is connected."""
 
     url: str
     admin_url: str
+    connections: Callable[[], int]
+    """Clients of `url` just now."""
 
 
 async def serve(
@@ -61,7 +63,7 @@ async def serve(
     try:
         await admin.open()
         try:
-            ready(Listening(url=main.url, admin_url=admin.url))
+            ready(Listening(main.url, admin.url, main.connected))
             await stop.wait()
             await main.drain(settings.timeouts.drain_s)
         finally:
@@ -116,6 +118,10 @@ class Listener:
         bound_port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://[{host}]:{bound_port}" if ":" in host else f"http://{host}:{bound_port}"
         self._sweeper = loop.create_task(self._sweep(), name=f"sweep {self._setting}")
+
+    def connected(self) -> int:
+        """How many connections are open."""
+        return len(self._state.connections)
 
     async def drain(self, drain_s: float) -> None:
         """Accept nothing more, let replies finish for up to `drain_s`, cut the rest."""
