@@ -17,6 +17,8 @@ from gateway.store.variable import State, StoredValue, Variable
 from tests.gateway.dataflow.test_parking import Shelf, until
 
 READERS = 1000
+TURNS = 50
+"""Of the loop, that a read takes: more than it takes to wake all readers."""
 
 
 class FarShelf(Shelf):
@@ -26,7 +28,8 @@ class FarShelf(Shelf):
         self, tenant: str, session: str, names: Sequence[str], *, with_values: bool = False
     ) -> dict[str, Variable]:
         found = await super().read(tenant, session, names, with_values=with_values)
-        await asyncio.sleep(0)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         return {
             name: variable if variable.value is None else replace(variable, value=replace(variable.value))
             for name, variable in found.items()
