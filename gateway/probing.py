@@ -9,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from engines.base import EngineError
-from engines.measuring import measure
+from engines.measuring import Measured, measure
+from gateway.estimate.knee import knee_calls, mean_step_s
 from gateway.estimate.rates import ServiceSample
 from gateway.estimate.service import ServiceTimes
 from gateway.fleet import Fleet, Worker, WorkerState
 from gateway.loop import Loop
-from gateway.schedule.events import AbortFill, Fill, FillEnded, Probed, ProbeWanted, probe_id
+from gateway.schedule.climb import UP
+from gateway.schedule.events import AbortFill, Fill, FillEnded, KneeMeasured, Probed, ProbeWanted, probe_id
 
 LOOK_EVERY_S = 0.25
-PLAN: Final = ((8, 1), (48, 16), (300, 2), (48, 32), (300, 16))
-"""Words of the prompt and tokens of the reply, in order; the first is to wake the worker, and teaches nothing."""
+TOGETHER: Final = 8
+PLAN: Final = ((8, 1, 1), (48, 16, 1), (300, 2, 1), (16, 16, TOGETHER), (48, 32, 1), (300, 16, 1))
+"""Words of the prompt, tokens of the reply, how many of these at once; the first is to wake the worker, and teaches
+nothing."""
 WORDS: Final = ("river", "stone", "window", "garden", "paper", "morning", "table", "winter", "music", "road")
 WORDS_OF_CONTEXT: Final = 4
 """A prompt has at most one word for so many tokens of the model's context."""
@@ -88,32 +93,57 @@ class Probing:
             if worker is not None:
                 async with asyncio.timeout(self.limit_s):
                     await self._measure(worker)
-        except (EngineError, TimeoutError) as error:
-            log.info("probe_cut", extra={"worker": effect.worker, "reason": str(error) or "the time was up"})
-        except Exception:
+        except* (EngineError, TimeoutError) as errors:
+            reason = str(errors.exceptions[0]) or "the time was up"
+            log.info("probe_cut", extra={"worker": effect.worker, "reason": reason})
+        except* Exception:
             log.exception("probe_failed", extra={"worker": effect.worker})
         self._tasks.pop(effect.worker, None)
         self._loop.feed(FillEnded(effect.call_id, effect.worker, filled=False))
 
     async def _measure(self, worker: Worker) -> None:
-        most = (worker.info.max_model_len or 4096) // WORDS_OF_CONTEXT
-        for place, (words, output_tokens) in enumerate(PLAN):
-            prompt = " ".join(self._random.choices(WORDS, k=min(words, most)))
-            measured = await measure(
-                worker.engine,
-                worker.info.models[0],
-                prompt,
-                output_tokens=output_tokens,
-                within_s=self.limit_s,
-                clock=self._loop.clock,
-            )
-            if measured is None:
+        found: list[ServiceSample] = []
+        for words, output_tokens, calls in PLAN:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._complete(worker, words, output_tokens)) for _ in range(calls)]
+            replies = [reply for task in tasks if (reply := task.result()) is not None]
+            if len(replies) < calls:
                 return
-            if place:
-                prompt_tokens, cached_tokens, output, first_s, total_s = measured
-                missing_tokens = max(1, prompt_tokens - cached_tokens)
-                self._loop.feed(
-                    Probed(
-                        worker.name, ServiceSample(missing_tokens, 0, output, first_s, total_s, 1.0, prompt_tokens)
-                    )
-                )
+            if output_tokens > 1:
+                samples = _samples(replies)
+                found += samples
+                for sample in samples:
+                    self._loop.feed(Probed(worker.name, sample))
+        alone_s = mean_step_s(sample for sample in found if sample.calls == 1)
+        together_s = mean_step_s(sample for sample in found if sample.calls == TOGETHER)
+        self._loop.feed(KneeMeasured(worker.name, knee_calls(alone_s, together_s, TOGETHER, UP)))
+
+    async def _complete(self, worker: Worker, words: int, output_tokens: int) -> Measured | None:
+        """One completion of a prompt that nobody had before."""
+        most = (worker.info.max_model_len or 4096) // WORDS_OF_CONTEXT
+        return await measure(
+            worker.engine,
+            worker.info.models[0],
+            " ".join(self._random.choices(WORDS, k=min(words, most))),
+            output_tokens=output_tokens,
+            within_s=self.limit_s,
+            clock=self._loop.clock,
+        )
+
+
+def _samples(replies: Sequence[Measured]) -> list[ServiceSample]:
+    """What replies that were asked for together teach: their prompts were computed in one go, then all decoded."""
+    missing = [max(1, reply.prompt_tokens - reply.cached_tokens) for reply in replies]
+    context_tokens = sum(reply.prompt_tokens for reply in replies)
+    return [
+        ServiceSample(
+            missing_tokens=own,
+            ahead_tokens=sum(missing) - own,
+            output_tokens=reply.output_tokens,
+            first_byte_s=reply.first_byte_s,
+            total_s=reply.total_s,
+            calls=float(len(replies)),
+            context_tokens=context_tokens,
+        )
+        for reply, own in zip(replies, missing, strict=True)
+    ]

@@ -8,6 +8,7 @@ order. Several replicas' knowledge of one thing is merged by its weight.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf as INFINITY
 
 from msgspec import DecodeError, Struct, msgpack
 
@@ -31,10 +32,11 @@ class ModelBlob(Struct, array_like=True, frozen=True):
 
 
 class WorkerBlob(Struct, array_like=True, frozen=True):
-    """The sums of one worker's two relations."""
+    """The sums of one worker's two relations, and its knee."""
 
     prefill: list[float]
     decode: list[float]
+    knee_calls: float = INFINITY
 
 
 class StepBlob(Struct, array_like=True, frozen=True):
@@ -61,7 +63,7 @@ def dump(known: Estimators) -> Iterator[tuple[str, bytes]]:
     yield from _models(known)
     for worker, rates in known.service.workers().items():
         if rates.samples:
-            yield f"{WORKER}/{worker}", msgpack.encode(WorkerBlob(*rates.dump()))
+            yield f"{WORKER}/{worker}", msgpack.encode(WorkerBlob(*rates.dump(), rates.knee_calls))
     for (tenant, name), work in reversed(known.programs.works().items()):
         if work.runs:
             yield f"{PROGRAM}/{tenant}\0{name}", msgpack.encode(_program(work))
@@ -76,7 +78,7 @@ def adopt(known: Estimators, subject: str, blobs: Sequence[bytes]) -> None:
         elif kind == WORKER:
             for blob in blobs:
                 sums = msgpack.decode(blob, type=WorkerBlob)
-                known.service.lend(name, sums.prefill, sums.decode)
+                known.service.lend(name, sums.prefill, sums.decode, sums.knee_calls)
         elif kind == PROGRAM:
             tenant, _, program = name.partition("\0")
             work = Work()

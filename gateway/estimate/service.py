@@ -10,6 +10,7 @@ not been used for a while fades back to the fleet, instead of being shunned for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf as INFINITY
 from typing import Final
 
 from gateway.estimate.rates import ServiceSample, WorkerRates
@@ -75,7 +76,9 @@ class ServiceTimes:
             self._unseen.pop(worker, None)
             self._follow()
 
-    def lend(self, worker: str, prefill: Sequence[float], decode: Sequence[float]) -> None:
+    def lend(
+        self, worker: str, prefill: Sequence[float], decode: Sequence[float], knee_calls: float = INFINITY
+    ) -> None:
         """What was learned of a worker before, here or elsewhere: it starts from that when it comes.
 
         Nothing, if it has replies of its own or was lent to already. Raises: ValueError for what
@@ -83,6 +86,7 @@ class ServiceTimes:
         """
         lent = WorkerRates()
         lent.load(prefill, decode)
+        lent.knee_calls = knee_calls
         rates = self._workers.get(worker)
         if rates is None:
             if len(self._lent) < MAX_LENT:
@@ -97,6 +101,7 @@ class ServiceTimes:
     def _take(self, worker: str, rates: WorkerRates, lent: WorkerRates) -> None:
         for learns in (self.fleet, rates):
             learns.load(*lent.dump())
+        rates.knee_calls = min(rates.knee_calls, lent.knee_calls)
         self._unseen.pop(worker, None)
         self.fleet.settle(self._start)
         rates.settle(self.fleet)

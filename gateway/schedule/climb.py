@@ -12,7 +12,9 @@ from math import ceil
 from typing import Final
 
 START: Final = 32
-"""Doubled as long as that pays: each level is measured once, in about two replies' time."""
+"""At most; fewer where a step is known to grow with each call. Doubled as long as that pays: each level is measured
+once, in about two replies' time."""
+LEAST_START: Final = 4
 STEP: Final = 1.25
 UP: Final = 0.2
 DOWN: Final = 0.1
@@ -32,6 +34,7 @@ class Climb:
         "_began_s",
         "_doubles",
         "_failed",
+        "_is_new",
         "_left",
         "_most",
         "_opened_s",
@@ -49,6 +52,7 @@ class Climb:
     def __init__(self, most: int, start: int = START) -> None:
         self._most = max(1, most)
         self._base = self.limit = min(self._most, start)
+        self._is_new = True
         self._up = self._doubles = True
         self._opened_s = 0.0
         """Calls have waited since, or longer."""
@@ -66,6 +70,14 @@ class Climb:
             self._most = most
             self._propose()
 
+    def begin(self, knee_calls: float) -> None:
+        """Where throughput is thought to have its knee; a guess, for as long as nothing has been measured."""
+        start = min(self._most, max(LEAST_START, int(min(START, knee_calls))))
+        if self._is_new and start != self._base:
+            self._base = self.limit = start
+            self._trial = self._next()
+            self._again()
+
     def finished(self, work: float, now_s: float, full_since_s: float) -> bool:
         """A reply of so much work has ended; whether the limit is another now.
 
@@ -76,6 +88,7 @@ class Climb:
             self._open()
             self._opened_s = min(full_since_s, now_s)
             return False
+        self._is_new = False
         if self._warm:
             self._warm -= 1
             self._began_s = now_s

@@ -94,6 +94,7 @@ class Scheduler:
             events.FillEnded: self._fill_ended,
             events.ProbeWanted: self._probe_wanted,
             events.Probed: self._probed,
+            events.KneeMeasured: self._knee_measured,
             events.Tick: self._tick,
         }
 
@@ -266,6 +267,12 @@ class Scheduler:
 
     def _probed(self, event: events.Probed, now_s: float, effects: _Effects) -> None:
         self.service.observe(event.name, event.sample)
+
+    def _knee_measured(self, event: events.KneeMeasured, now_s: float, effects: _Effects) -> None:
+        worker = self._board.workers.get(event.name)
+        if worker is not None:
+            worker.rates.knee_calls = event.calls
+            worker.guess_limit()
 
     def _stop_filling(self, name: str, now_s: float, effects: _Effects) -> None:
         worker = self._board.workers.get(name)

@@ -177,6 +177,13 @@ class Probed(Struct, frozen=True):
     sample: ServiceSample
 
 
+class KneeMeasured(Struct, frozen=True):
+    """Beyond so many calls at once, more hardly raise a worker's throughput."""
+
+    name: str
+    calls: float
+
+
 class Tick(Struct, frozen=True):
     """Time has passed: bounded delays may have run out."""
 
@@ -204,6 +211,7 @@ Event = (
     | FillEnded
     | ProbeWanted
     | Probed
+    | KneeMeasured
     | Tick
 )
 

@@ -89,7 +89,7 @@ class Fleet:
             worker.load_read_s = now_s
 
     def pass_time(self, now_s: float) -> None:
-        """Let old readings and old service times fade, about once a second."""
+        """Let old readings and old service times fade, about once a second; what was lent may tell of a limit."""
         if self._aged_s is None:
             self._aged_s = now_s
         elapsed_s = now_s - self._aged_s
@@ -98,6 +98,7 @@ class Fleet:
         self._aged_s = now_s
         self._service.age(elapsed_s)
         for worker in self._board.workers.values():
+            worker.guess_limit()
             if now_s - worker.load_read_s > LOAD_VALID_S:
                 worker.external_calls = 0
 

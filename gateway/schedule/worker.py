@@ -104,7 +104,13 @@ class WorkerState:
     def find_limit(self) -> None:
         """From now on its limit of calls is found."""
         self.climb = Climb(self.limit_calls)
-        self.limit_calls = self.climb.limit
+        self.guess_limit()
+
+    def guess_limit(self) -> None:
+        """Until it was found, the limit is where throughput is known to stop growing."""
+        if self.climb is not None:
+            self.climb.begin(self.rates.knee_calls)
+            self.limit_calls = self.climb.limit
 
     def work(self, missing_tokens: int, output_tokens: int) -> float:
         """Of a reply, in tokens of output: prompt tokens by what they take of its time beside one of these."""

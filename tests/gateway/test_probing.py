@@ -6,8 +6,14 @@ import asyncio
 
 import pytest
 
-from engines.simulated import Behaviour
+from engines.simulated import Behaviour, SimulatedWorker, serve
+from engines.simulated.costs import StepCosts
+from engines.simulated.limits import EngineLimits
+from engines.simulated.profile import Profile
 from gateway.probing import PLAN
+from gateway.schedule.climb import LEAST_START, START
+
+TEACH = sum(calls for _, _, calls in PLAN[1:])
 
 
 def completions(rig) -> int:
@@ -18,7 +24,7 @@ def completions(rig) -> int:
 async def test_a_new_worker_is_measured_before_its_first_call(make_rig):
     rig = await make_rig(Behaviour(prefill_tokens_per_s=2000, decode_tokens_per_s=50), schedule__probe_s=10.0)
     rates = rig.gateway.estimators.service.add("w0")
-    await rig.until(lambda: rates.samples == len(PLAN) - 1)
+    await rig.until(lambda: rates.samples == TEACH)
     await rig.until(lambda: rig.gateway.loop.scheduler._board.workers["w0"].filling is None)
     assert rates.step_s(1, 100) == pytest.approx(0.02, rel=0.3)
     assert rates.first_token_s(1000) == pytest.approx(0.5, rel=0.5)
@@ -27,6 +33,18 @@ async def test_a_new_worker_is_measured_before_its_first_call(make_rig):
     await rig.chat("hello")
     assert completions(rig) == asked
     assert rig.gateway.estimators.programs.works() == {}
+
+
+async def test_a_worker_whose_steps_grow_with_each_call_is_given_few_at_first(make_rig):
+    costs = StepCosts(step_s=0.010, prefill_token_s=0.0005, decode_sequence_s=0.002)
+    profile = Profile("simulated", costs, EngineLimits(), request_s=0.0)
+    async with serve(SimulatedWorker(Behaviour(), profile)) as url:
+        rig = await make_rig(worker_urls=[url], schedule__probe_s=10.0)
+        worker = rig.gateway.loop.scheduler._board.workers["w0"]
+        assert worker.limit_calls == START
+        await rig.until(lambda: worker.rates.knee_calls < START)
+        assert worker.rates.samples == TEACH
+        assert worker.limit_calls == max(LEAST_START, int(worker.rates.knee_calls))
 
 
 async def test_a_call_ends_the_probe(make_rig):
@@ -68,4 +86,4 @@ async def test_a_worker_that_refuses_completions_serves_all_the_same(make_rig):
     rig = await make_rig(Behaviour(max_model_len=8), schedule__probe_s=5.0)
     worker = rig.gateway.loop.scheduler._board.workers["w0"]
     await rig.until(lambda: "w0" in rig.gateway.probing._measured and worker.filling is None)
-    assert rig.gateway.estimators.service.add("w0").samples <= len(PLAN)
+    assert rig.gateway.estimators.service.add("w0").samples <= TEACH

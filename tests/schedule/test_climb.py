@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import inf as INFINITY
+from math import inf
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.schedule.climb import START, Climb
+from gateway.schedule.climb import LEAST_START, START, Climb
 
 
 class Fixture:
@@ -70,7 +70,7 @@ def test_where_it_settles_it_moves_little():
 def test_without_calls_that_wait_it_learns_nothing():
     climb = Climb(512)
     for number in range(5_000):
-        assert not climb.finished(10.0, float(number), INFINITY)
+        assert not climb.finished(10.0, float(number), inf)
     assert climb.limit == START
 
 
@@ -87,3 +87,27 @@ def test_what_was_found_goes_with_the_share_of_the_worker():
     assert climb.limit == START // 2
     climb.resize(128)
     assert climb.limit == START
+
+
+def test_it_begins_where_the_knee_is_thought_to_be_until_it_has_measured():
+    climb = Climb(512)
+    climb.begin(11.9)
+    assert climb.limit == 11
+    climb.begin(inf)
+    assert climb.limit == START
+    climb.begin(0.5)
+    assert climb.limit == LEAST_START
+    climb.finished(10.0, 1.0, 2.0)
+    climb.begin(20.0)
+    assert climb.limit == 20, "nobody waited"
+    climb.finished(10.0, 3.0, 2.0)
+    climb.finished(10.0, 4.0, 2.0)
+    climb.begin(5.0)
+    assert climb.limit == 20
+
+
+@pytest.mark.parametrize("guess", [4, 32])
+def test_a_wrong_guess_is_mended(guess: int):
+    climb = Climb(512)
+    climb.begin(guess)
+    assert 9 <= Fixture(climb, 12, noise=0.2).serve(30_000).usual() <= 20
