@@ -7,12 +7,14 @@ from msgspec.structs import replace
 
 from gateway.estimate.rates import WorkerRates
 from gateway.nouns import ReadyCall
+from gateway.schedule.entry import Entry
 from gateway.schedule.policies.admit.tokens import TokenBudget
 from gateway.schedule.policies.place.least_load import LeastLoad
 from gateway.schedule.policies.place.program_aware import ProgramAware
 from gateway.schedule.policies.place.round_robin import RoundRobin
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.tenants import Tenant
 from gateway.schedule.worker import WorkerState
 
 SETTINGS = SchedulerSettings(sticky_margin=0.3, decode_interference=0.03)
@@ -140,3 +142,17 @@ def test_a_waiting_call_moves_where_it_would_end_sooner():
     occupy(workers[0], 10, 5000, service_s=0.5)
     assert not place.may_move(CALL, {"w0": 900}, workers[1], workers[0])
     assert pool.up == workers
+
+
+def test_a_waiting_call_does_not_leave_its_prefix_for_a_turn_that_others_wait_for():
+    pool, (here, there) = fleet(2, budget_tokens=5000)
+    place = ProgramAware(SETTINGS, ADMIT, Random(0))
+    occupy(there, 2, 5000, service_s=10.0)
+    occupy(here, 2, 2000, service_s=10.0)
+    assert place.may_move(CALL, {"w1": 900}, here, there)
+    waits = Entry(replace(CALL, call_id="w"), pool, 0, 0.0, 0.0)
+    waits.tenant = Tenant("t", 1.0, 0.0, 0)
+    here.queue.push(waits)
+    assert not place.may_move(CALL, {"w1": 900}, here, there)
+    occupy(there, 2, 5000, service_s=40.0)
+    assert place.may_move(CALL, {"w1": 900}, here, there), "that queue is so much longer"

@@ -100,8 +100,13 @@ class ProgramAware:
         return Choice(best, why, free, True, other_s if other_s < self._max_patience_s else self._max_patience_s)
 
     def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
-        """By predicted completion, with the margin that keeps a program where its context is."""
+        """By predicted completion, with the margin that keeps a program where its context is.
+
+        Where others wait too the call's turn here is one of theirs: it counts as if it came after them.
+        """
         here_s = self._completion_s(call, cached.get(here.name, 0), here, True)
+        if here.queue.live:
+            here_s += here.wait_s()
         there_s = self._completion_s(call, cached.get(there.name, 0), there, True)
         return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
 
