@@ -9,31 +9,22 @@ first, which costs the least to compute again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import takewhile
+
+from gateway.schedule.held import Held
 from gateway.schedule.worker import WorkerState
-
-
-class Claim:
-    """One program's. Mutable."""
-
-    __slots__ = ("calls", "idle_since_s", "tokens")
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-        self.calls = 0
-        """Admitted and not ended."""
-        self.idle_since_s = 0.0
 
 
 class Claims:
     """Of all workers. Mutable; as many as programs that have not ended and have not given way."""
 
-    __slots__ = ("_by_worker", "_hold_s", "_of", "_ratio", "_tokens")
+    __slots__ = ("_by_worker", "_hold_s", "_of", "_ratio")
 
     def __init__(self, hold_s: float, ratio: float = 1.0) -> None:
         self._ratio = ratio
         self._hold_s = hold_s
-        self._by_worker: dict[str, dict[str, Claim]] = {}
-        self._tokens: dict[str, int] = {}
+        self._by_worker: dict[str, Held] = {}
         self._of: dict[str, str] = {}
         """A program's worker."""
 
@@ -42,7 +33,8 @@ class Claims:
 
     def tokens(self, worker: str) -> int:
         """Claimed there."""
-        return self._tokens.get(worker, 0)
+        held = self._by_worker.get(worker)
+        return 0 if held is None else held.tokens
 
     def admits(self, program: str, worker: WorkerState, tokens: int, now_s: float) -> bool:
         """Whether a call of the program, whose context is so long, may be sent to the worker.
@@ -50,18 +42,21 @@ class Claims:
         Any may where nothing is in flight; one whose program has other calls there; and one whose claim, as it has
         grown, fits. Where it does not, programs with shorter contexts that wait for their tools give way, else it.
         """
-        claim = self._by_worker.get(worker.name, {}).get(program)
+        held = self._by_worker.get(worker.name) or Held()
+        claim = held.claims.get(program)
         more_tokens = tokens if claim is None else tokens - claim.tokens
-        missing = self.tokens(worker.name) + more_tokens - int(worker.limit_tokens * self._ratio)
+        missing = held.tokens + more_tokens - int(worker.limit_tokens * self._ratio)
         if missing <= 0 or (claim is not None and claim.calls):
             return True
         if not worker.calls:
-            self._give_way(self._idle(worker, now_s, program), missing)
+            idle = (each for each in held.idle() if each[1] != program)
+            self._give_way(_first_of(idle, missing)[0])
             return True
         if claim is None:
-            return self._make_room(self._idle(worker, now_s - self._hold_s, program), missing)
+            return self._make_room(held.ripe(now_s - self._hold_s), missing)
         longest = max(tokens, claim.tokens)
-        if self._make_room([each for each in self._idle(worker, now_s, program) if each[0] < longest], missing):
+        shorter = takewhile(lambda each: each[0] < longest, held.idle())
+        if self._make_room((each for each in shorter if each[1] != program), missing):
             return True
         self.drop(program)
         return False
@@ -71,54 +66,50 @@ class Claims:
         if self._of.get(program) not in (None, worker):
             self.drop(program)
         self._of[program] = worker
-        claims = self._by_worker.setdefault(worker, {})
-        claim = claims.get(program)
-        if claim is None:
-            claim = claims[program] = Claim(0)
-        claim.calls += 1
-        self._tokens[worker] = self.tokens(worker) + max(0, tokens - claim.tokens)
-        claim.tokens = max(claim.tokens, tokens)
+        held = self._by_worker.get(worker)
+        if held is None:
+            held = self._by_worker[worker] = Held()
+        held.begin(program, tokens)
 
     def end(self, program: str, now_s: float) -> None:
         """A call of the program is over: without others it waits for its tools now."""
-        claim = self._by_worker.get(self._of.get(program, ""), {}).get(program)
-        if claim is not None:
-            claim.calls = max(0, claim.calls - 1)
-            claim.idle_since_s = now_s
+        worker = self._of.get(program)
+        if worker is not None:
+            self._by_worker[worker].end(program, now_s)
 
     def drop(self, program: str) -> None:
         """The program is over, or gives way."""
         worker = self._of.pop(program, None)
         if worker is not None:
-            claims = self._by_worker[worker]
-            self._tokens[worker] -= claims.pop(program).tokens
-            if not claims:
-                del self._by_worker[worker], self._tokens[worker]
+            held = self._by_worker[worker]
+            held.drop(program)
+            if not held.claims:
+                del self._by_worker[worker]
 
     def forget(self, worker: str) -> None:
         """The worker's cache is gone."""
-        for program in list(self._by_worker.get(worker, ())):
+        held = self._by_worker.pop(worker, None)
+        for program in () if held is None else held.claims:
+            del self._of[program]
+
+    def _make_room(self, idle: Iterable[tuple[int, str]], missing: int) -> bool:
+        """Let as many of these give way as are needed; none, if all of them are not enough."""
+        programs, is_enough = _first_of(idle, missing)
+        if is_enough:
+            self._give_way(programs)
+        return is_enough
+
+    def _give_way(self, programs: Iterable[str]) -> None:
+        for program in programs:
             self.drop(program)
 
-    def _idle(self, worker: WorkerState, since_s: float, but: str) -> list[tuple[int, str]]:
-        """Contexts of the other programs that have waited for their tools since then, the shortest first."""
-        claims = self._by_worker.get(worker.name, {})
-        return sorted(
-            (claim.tokens, name)
-            for name, claim in claims.items()
-            if not claim.calls and claim.idle_since_s <= since_s and name != but
-        )
 
-    def _make_room(self, idle: list[tuple[int, str]], missing: int) -> bool:
-        """Let as many of these give way as are needed; none, if all of them are not enough."""
-        if sum(held for held, _ in idle) < missing:
-            return False
-        self._give_way(idle, missing)
-        return True
-
-    def _give_way(self, idle: list[tuple[int, str]], missing: int) -> None:
-        for held, name in idle:
-            if missing <= 0:
-                return
-            self.drop(name)
-            missing -= held
+def _first_of(idle: Iterable[tuple[int, str]], missing: int) -> tuple[list[str], bool]:
+    """The first of these programs that hold so many tokens together; all of them, if they do not."""
+    programs: list[str] = []
+    for tokens, program in idle:
+        programs.append(program)
+        missing -= tokens
+        if missing <= 0:
+            return programs, True
+    return programs, False

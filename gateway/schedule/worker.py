@@ -109,7 +109,8 @@ class WorkerState:
     def guess_limit(self) -> None:
         """Until it was found, the limit is where throughput is known to stop growing."""
         if self.climb is not None:
-            self.climb.begin(self.rates.knee_calls)
+            if self.rates.knee_calls is not None:
+                self.climb.begin(self.rates.knee_calls)
             self.limit_calls = self.climb.limit
 
     def work(self, missing_tokens: int, output_tokens: int) -> float:
