@@ -1,7 +1,8 @@
 """A worker nobody knows is measured before its first calls, by small completions: they are placed on something.
 
 The core decides when, as it does for fills: only where nothing runs or waits, and it is given up as soon as a call
-is dispatched there. A worker that other replicas know, or that was known before a restart, is not measured.
+is dispatched there, to be tried again. A worker that was measured by other replicas, or before a restart, is not
+measured anew.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from gateway.schedule.events import AbortFill, Fill, FillEnded, KneeMeasured, Pr
 
 LOOK_EVERY_S = 0.25
 TOGETHER: Final = 8
-PLAN: Final = ((8, 1, 1), (48, 16, 1), (300, 2, 1), (16, 16, TOGETHER), (48, 32, 1), (300, 16, 1))
+PLAN: Final = ((8, 1, 1), (48, 16, 1), (16, 16, TOGETHER), (300, 2, 1), (48, 32, 1), (300, 16, 1))
 """Words of the prompt, tokens of the reply, how many of these at once; the first is to wake the worker, and teaches
-nothing."""
+nothing. What matters most comes first: a slow worker takes longer than it is given."""
+TRIES: Final = 3
+"""As long as the knee is not known: a probe gives way to any call."""
 WORDS: Final = ("river", "stone", "window", "garden", "paper", "morning", "table", "winter", "music", "road")
 WORDS_OF_CONTEXT: Final = 4
 """A prompt has at most one word for so many tokens of the model's context."""
@@ -35,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Probing:
-    """Measures each new worker once. `limit_s` is how long that may take; 0 is not at all."""
+    """Measures each new worker. `limit_s` is how long that may take; 0 is not at all."""
 
     def __init__(self, loop: Loop, fleet: Fleet, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -44,7 +47,7 @@ class Probing:
         self._others = loop.fills
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """One a worker at most."""
-        self._measured: set[str] = set()
+        self._tries: dict[str, int] = {}
         self._random = random.Random()
         loop.fills = self._perform
 
@@ -62,10 +65,11 @@ class Probing:
     def look(self) -> None:
         """Ask the core to have the new workers measured, where they idle."""
         workers = [worker for worker in self._fleet if worker.info.models]
-        self._measured &= {worker.name for worker in workers}
+        self._tries = {worker.name: self._tries.get(worker.name, 0) for worker in workers}
         for worker in workers:
-            is_up = worker.state is WorkerState.UP and worker.name not in self._measured
-            if is_up and self._service.is_new(worker.name):
+            rates = self._service.find(worker.name)
+            is_unknown = rates is not None and rates.knee_calls is None
+            if worker.state is WorkerState.UP and is_unknown and self._tries[worker.name] < TRIES:
                 self._loop.feed(ProbeWanted(worker.name))
 
     async def close(self) -> None:
@@ -81,7 +85,7 @@ class Probing:
         if effect.call_id != probe_id(effect.worker):
             self._others(effect)
         elif isinstance(effect, Fill):
-            self._measured.add(effect.worker)
+            self._tries[effect.worker] = self._tries.get(effect.worker, 0) + 1
             self._tasks[effect.worker] = asyncio.create_task(self._run(effect), name=effect.call_id)
         elif (task := self._tasks.pop(effect.worker, None)) is not None:
             task.cancel()
@@ -114,9 +118,10 @@ class Probing:
                 found += samples
                 for sample in samples:
                     self._loop.feed(Probed(worker.name, sample))
-        alone_s = mean_step_s(sample for sample in found if sample.calls == 1)
-        together_s = mean_step_s(sample for sample in found if sample.calls == TOGETHER)
-        self._loop.feed(KneeMeasured(worker.name, knee_calls(alone_s, together_s, TOGETHER, UP)))
+            if calls == TOGETHER:
+                alone_s = mean_step_s(sample for sample in found if sample.calls == 1)
+                knee = knee_calls(alone_s, mean_step_s(samples), TOGETHER, UP)
+                self._loop.feed(KneeMeasured(worker.name, knee))
 
     async def _complete(self, worker: Worker, words: int, output_tokens: int) -> Measured | None:
         """One completion of a prompt that nobody had before."""

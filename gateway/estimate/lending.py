@@ -8,7 +8,6 @@ order. Several replicas' knowledge of one thing is merged by its weight.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf as INFINITY
 
 from msgspec import DecodeError, Struct, msgpack
 
@@ -36,7 +35,7 @@ class WorkerBlob(Struct, array_like=True, frozen=True):
 
     prefill: list[float]
     decode: list[float]
-    knee_calls: float = INFINITY
+    knee_calls: float | None = None
 
 
 class StepBlob(Struct, array_like=True, frozen=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf as INFINITY
 from typing import Final, NamedTuple
 
 from gateway.estimate.accuracy import Accuracy
@@ -86,8 +85,8 @@ class WorkerRates:
         """For a prompt of none."""
         self.decode_s = decode_s
         """Of a step at the batch and context of the recent replies."""
-        self.knee_calls = INFINITY
-        """At once, beyond which more hardly raise its throughput, where that was measured (`knee.py`)."""
+        self.knee_calls: float | None = None
+        """At once, beyond which more hardly raise its throughput; None until that was measured (`knee.py`)."""
         self._calls, self._context = 1.0, 0.0
         self.prefill_error, self.decode_error, self.service_error = Accuracy(), Accuracy(), Accuracy()
         self.samples = 0

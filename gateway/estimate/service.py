@@ -10,7 +10,6 @@ not been used for a while fades back to the fleet, instead of being shunned for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf as INFINITY
 from typing import Final
 
 from gateway.estimate.rates import ServiceSample, WorkerRates
@@ -77,7 +76,7 @@ class ServiceTimes:
             self._follow()
 
     def lend(
-        self, worker: str, prefill: Sequence[float], decode: Sequence[float], knee_calls: float = INFINITY
+        self, worker: str, prefill: Sequence[float], decode: Sequence[float], knee_calls: float | None = None
     ) -> None:
         """What was learned of a worker before, here or elsewhere: it starts from that when it comes.
 
@@ -101,7 +100,8 @@ class ServiceTimes:
     def _take(self, worker: str, rates: WorkerRates, lent: WorkerRates) -> None:
         for learns in (self.fleet, rates):
             learns.load(*lent.dump())
-        rates.knee_calls = min(rates.knee_calls, lent.knee_calls)
+        if rates.knee_calls is None:
+            rates.knee_calls = lent.knee_calls
         self._unseen.pop(worker, None)
         self.fleet.settle(self._start)
         rates.settle(self.fleet)
