@@ -6,7 +6,11 @@ tenant. A run is over when its session ends, or when nothing has been heard of i
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
+from math import isnan, nan
+from sys import intern
 from typing import Final, NamedTuple
 
 from gateway.estimate.accuracy import Accuracy
@@ -19,6 +23,8 @@ MAX_POINTS: Final = 64
 SILENT_S: Final = 900.0
 MAX_ENDED: Final = 256
 """Runs ended by one look at the clock."""
+
+_UNKNOWN: Final = Left(nan, nan)
 
 Name = tuple[str, str]
 """Tenant, and the program's name or template."""
@@ -33,13 +39,28 @@ class Outlook(NamedTuple):
 
 
 class _Run:
-    __slots__ = ("arrived", "at_s", "ended_s", "name", "points", "previous", "seconds", "stride", "tokens")
+    """One run under way. There are many, most of which wait for somebody: moments are kept in few bytes."""
+
+    __slots__ = (
+        "_numbers",
+        "_steps",
+        "arrived",
+        "at_s",
+        "ended_s",
+        "name",
+        "previous",
+        "seconds",
+        "stride",
+        "tokens",
+    )
 
     def __init__(self, name: Name) -> None:
         self.name = name
         self.seconds = 0.0
         self.tokens = 0.0
-        self.points: list[Point] = []
+        self._steps: list[str] = []
+        self._numbers = array("d")
+        """Of each step seconds and tokens done, left by the step, left by what was done (nan: nobody knew)."""
         self.stride = 1
         self.arrived = 0
         self.previous: str | None = None
@@ -52,10 +73,32 @@ class _Run:
         self.arrived += 1
         if self.arrived % self.stride:
             return
-        self.points.append(point)
-        if len(self.points) > MAX_POINTS:
-            del self.points[1::2]
+        self._append(point)
+        if len(self._steps) > MAX_POINTS:
+            kept = self.points()[::2]
+            self._steps, self._numbers = [], array("d")
+            for each in kept:
+                self._append(each)
             self.stride *= 2
+
+    def points(self) -> list[Point]:
+        """The moments that are kept, in order."""
+        numbers = self._numbers
+        return [_point(step, numbers[at * 6 : at * 6 + 6]) for at, step in enumerate(self._steps)]
+
+    def _append(self, point: Point) -> None:
+        by_step, by_done = point.by_step or _UNKNOWN, point.by_done or _UNKNOWN
+        self._steps.append(intern(point.step))
+        self._numbers.extend(
+            (point.seconds, point.tokens, by_step.seconds, by_step.tokens, by_done.seconds, by_done.tokens)
+        )
+
+
+def _point(step: str, numbers: Sequence[float]) -> Point:
+    seconds, tokens, step_s, step_tokens, done_s, done_tokens = numbers
+    by_step = None if isnan(step_s) else Left(step_s, step_tokens)
+    by_done = None if isnan(done_s) else Left(done_s, done_tokens)
+    return Point(step, seconds, tokens, by_step, by_done)
 
 
 class ProgramTimes:
@@ -95,15 +138,18 @@ class ProgramTimes:
     def finish(self, run: str) -> None:
         """The run's session ended."""
         known = self._runs.pop(run, None)
-        if known is None or not known.points or known.previous is None:
+        if known is None or known.previous is None:
+            return
+        points = known.points()
+        if not points:
             return
         work = self.work(known.name)
         work.step(known.previous).followed_by(END)
-        for point in known.points:
+        for point in points:
             believed = work.believed(point)
             if believed is not None:
                 self.left_error.note(believed.seconds, max(0.0, known.seconds - point.seconds))
-        work.ended(known.points, known.seconds, known.tokens)
+        work.ended(points, known.seconds, known.tokens)
 
     def expire(self, now_s: float) -> None:
         """Take the runs of which nothing has been heard for long as over."""

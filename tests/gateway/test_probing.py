@@ -94,5 +94,5 @@ async def test_time_is_bounded(make_rig):
 async def test_a_worker_that_refuses_completions_serves_all_the_same(make_rig):
     rig = await make_rig(Behaviour(max_model_len=8), schedule__probe_s=5.0)
     worker = rig.gateway.loop.scheduler._board.workers["w0"]
-    await rig.until(lambda: rig.gateway.probing._tries.get("w0") == TRIES and worker.filling is None)
+    await rig.until(lambda: rig.gateway.probing._tries.get("w0") and worker.filling is None)
     assert rig.gateway.estimators.service.add("w0").samples <= TRIES * TEACH
