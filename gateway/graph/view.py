@@ -33,7 +33,7 @@ def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> 
     calls = _by_arrival(records)
     edges = _edges(calls)
     standings = deduce({call.call_id: _label(call) for call in calls}, _pairs(edges))
-    length_s, path = critical_path({call.call_id: call.done_s or 0.0 for call in calls}, _pairs(edges))
+    length_s, path = critical_path(_own_s(calls, _pairs(edges)), _pairs(edges))
     summary = _summary(session, meta, calls, length_s)
     return {
         **summary,
@@ -80,6 +80,16 @@ def _label(call: Record) -> Objective | None:
 
 def _pairs(edges: Iterable[GraphEdge]) -> list[tuple[str, str]]:
     return [(edge["from"], edge["to"]) for edge in edges]
+
+
+def _own_s(calls: Sequence[Record], pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
+    """How long each call took once all that came before it had ended: one that waited for a value began then."""
+    ends = {call.call_id: call.arrived_at + (call.done_s or 0.0) for call in calls}
+    begins = {call.call_id: call.arrived_at for call in calls}
+    for producer, consumer in pairs:
+        if producer in ends and consumer in ends:
+            begins[consumer] = max(begins[consumer], ends[producer])
+    return {call_id: max(0.0, end - begins[call_id]) for call_id, end in ends.items()}
 
 
 def _summary(session: str, meta: SessionMeta, calls: Sequence[Record], critical_s: float) -> SessionSummary:

@@ -114,6 +114,17 @@ def test_totals_and_critical_path(view):
     }
 
 
+def test_waiting_for_a_value_is_no_part_of_the_critical_path():
+    calls = [
+        replace(BASE, call_id="p", outputs=("plan",), done_s=2.0),
+        replace(BASE, call_id="c", inputs=("plan",), arrived_at=1_000.1, done_s=4.9),
+        replace(BASE, call_id="beside", arrived_at=1_000.1, done_s=4.0),
+    ]
+    view = session_view("s1", META, calls)
+    assert view["critical_path"] == ["p", "c"]
+    assert view["totals"]["critical_path_ms"] == view["totals"]["wall_ms"] == 5_000.0
+
+
 def test_one_call_by_itself_says_where_it_belongs(view):
     alone = call_view(replace(REDUCE, depth=3))
     assert alone == {
