@@ -1,8 +1,8 @@
 """What is asked of a worker to find its costs: prompts of several lengths, and batches that decode. Pure.
 
 A prefill is one call for one token after a prompt that nobody has sent before: its time is the way there, the
-steps that its prompt takes, and those tokens. A decode is several calls at once over one prompt that the worker has
-in its cache: between two tokens of any of them lies one step.
+steps that its prompt takes, and those tokens. A decode is several calls at once over prompts that the worker has in
+its cache, each its own, as calls have in practice: between two tokens of any of them lies one step.
 """
 
 from __future__ import annotations

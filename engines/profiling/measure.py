@@ -50,12 +50,13 @@ async def _carry_out(engine: Engine, model: str, experiment: Experiment, label: 
 
 
 async def _decode(engine: Engine, model: str, experiment: Decode, label: int) -> Measured | None:
-    """A batch over one cached prompt; None if its calls did not run together for long enough."""
-    prompt = words(experiment.tokens, _nonce())
-    await stream(engine, model, prompt, 1)
+    """A batch over prompts that are cached; None if its calls did not run together for long enough."""
+    prompts = [words(experiment.tokens, _nonce()) for _ in range(experiment.sequences)]
+    for prompt in prompts:
+        await stream(engine, model, prompt, 1)
     try:
         async with asyncio.TaskGroup() as group:
-            calls = [stream(engine, model, prompt, DECODE_TOKENS) for _ in range(experiment.sequences)]
+            calls = [stream(engine, model, prompt, DECODE_TOKENS) for prompt in prompts]
             tasks = [group.create_task(call) for call in calls]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
