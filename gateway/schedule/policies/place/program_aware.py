@@ -104,8 +104,9 @@ class ProgramAware:
 
         Where others wait too the call's turn here is one of theirs: it counts as if it came after them.
         """
-        here_s = self._completion_s(call, cached.get(here.name, 0), here, True)
-        if here.queue.live:
+        comes_last = here.queue.live > 0
+        here_s = self._completion_s(call, cached.get(here.name, 0), here, not comes_last)
+        if comes_last:
             here_s += here.wait_s()
         there_s = self._completion_s(call, cached.get(there.name, 0), there, True)
         return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
