@@ -32,8 +32,9 @@ def session_view(session: str, meta: SessionMeta, records: Iterable[Record]) -> 
     """
     calls = _by_arrival(records)
     edges = _edges(calls)
-    standings = deduce({call.call_id: _label(call) for call in calls}, _pairs(edges))
-    length_s, path = critical_path(_own_s(calls, _pairs(edges)), _pairs(edges))
+    pairs = _pairs(edges)
+    standings = deduce({call.call_id: _label(call) for call in calls}, pairs)
+    length_s, path = critical_path(_own_s(calls, pairs), pairs)
     summary = _summary(session, meta, calls, length_s)
     return {
         **summary,
