@@ -15,7 +15,7 @@ from typing import Final
 
 from engines.base import EngineError
 from engines.measuring import Measured, measure
-from gateway.estimate.knee import knee_calls, mean_step_s
+from gateway.estimate.knee import TOGETHER, knee_calls, mean_step_s
 from gateway.estimate.rates import ServiceSample
 from gateway.estimate.service import ServiceTimes
 from gateway.fleet import Fleet, Worker, WorkerState
@@ -24,7 +24,6 @@ from gateway.schedule.climb import UP
 from gateway.schedule.events import AbortFill, Fill, FillEnded, KneeMeasured, Probed, ProbeWanted, probe_id
 
 LOOK_EVERY_S = 0.25
-TOGETHER: Final = 8
 PLAN: Final = ((8, 1, 1), (48, 16, 1), (16, 16, TOGETHER), (300, 2, 1), (48, 32, 1), (300, 16, 1))
 """Words of the prompt, tokens of the reply, how many of these at once; the first is to wake the worker, and teaches
 nothing. What matters most comes first: a slow worker takes longer than it is given."""
@@ -120,7 +119,7 @@ class Probing:
                     self._loop.feed(Probed(worker.name, sample))
             if calls == TOGETHER:
                 alone_s = mean_step_s(sample for sample in found if sample.calls == 1)
-                knee = knee_calls(alone_s, mean_step_s(samples), TOGETHER, UP)
+                knee = knee_calls(alone_s, mean_step_s(samples), UP)
                 self._loop.feed(KneeMeasured(worker.name, knee))
 
     async def _complete(self, worker: Worker, words: int, output_tokens: int) -> Measured | None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf as INFINITY
+from typing import Final
 
 from gateway.estimate.rates import ServiceSample
 
+TOGETHER: Final = 8
+"""Calls in the batch."""
 
-def knee_calls(alone_s: float, together_s: float, calls: int, gain: float) -> float:
+
+def knee_calls(alone_s: float, together_s: float, gain: float) -> float:
     """Beyond so many calls at once, twice as many raise throughput by less than this part of it.
 
-    From a step of one call, and of so many (2 at least). Infinite where that is no longer, or one is not known (0).
+    From a step of one call, and of the batch. Infinite where that is no longer, or one is not known (0).
     """
     if not 0 < alone_s < together_s:
         return INFINITY
-    call_s = (together_s - alone_s) / (calls - 1)
+    call_s = (together_s - alone_s) / (TOGETHER - 1)
     base_s = max(0.0, alone_s - call_s)
     return base_s * (1 / gain - 1) / (2 * call_s)
 

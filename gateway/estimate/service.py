@@ -75,6 +75,10 @@ class ServiceTimes:
             self._unseen.pop(worker, None)
             self._follow()
 
+    def bound(self, worker: str, knee_calls: float) -> None:
+        """It was measured that the worker gains nothing from more calls at once."""
+        self.add(worker).knee_calls = knee_calls
+
     def lend(
         self, worker: str, prefill: Sequence[float], decode: Sequence[float], knee_calls: float | None = None
     ) -> None:

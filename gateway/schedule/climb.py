@@ -70,9 +70,9 @@ class Climb:
             self._most = most
             self._propose()
 
-    def begin(self, knee_calls: float) -> None:
+    def begin(self, calls: float) -> None:
         """Where throughput is thought to have its knee; a guess, for as long as nothing has been measured."""
-        start = min(self._most, max(LEAST_START, int(min(START, knee_calls))))
+        start = min(self._most, max(LEAST_START, int(calls)))
         if self._is_new and start != self._base:
             self._base = self.limit = start
             self._trial = self._next()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.batch import Batch
 from gateway.estimate.rates import WorkerRates
-from gateway.schedule.climb import Climb
+from gateway.schedule.climb import START, Climb
 from gateway.schedule.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ class WorkerState:
         self.guess_limit()
 
     def guess_limit(self) -> None:
-        """Until it was found, the limit is where throughput is known to stop growing."""
+        """Until it was found, the limit is this replica's share of where throughput is known to stop growing."""
         if self.climb is not None:
             if self.rates.knee_calls is not None:
-                self.climb.begin(self.rates.knee_calls)
+                self.climb.begin(min(START, self.rates.knee_calls) * self.share)
             self.limit_calls = self.climb.limit
 
     def work(self, missing_tokens: int, output_tokens: int) -> float:

@@ -17,7 +17,7 @@ from engines.simulated.iteration import IterationModel
 from engines.simulated.request import EngineRequest
 from engines.simulated.step import Step
 from gateway.estimate.estimators import Estimators
-from gateway.estimate.knee import knee_calls
+from gateway.estimate.knee import TOGETHER, knee_calls
 from gateway.graph.program import Changes
 from gateway.nouns import Usage
 from gateway.schedule import events
@@ -33,8 +33,6 @@ from gateway.simulation.worker import VirtualWorker
 
 TICK_S = 0.1
 """As the gateway's loop."""
-TOGETHER = 8
-"""Calls at once, as a gateway measures a worker it does not know."""
 STUCK_S = 3600.0
 
 
@@ -71,7 +69,7 @@ class World:
     def run(self) -> Outcome:
         """Until every program has ended. Raises: Stuck."""
         costs = self._settings.costs
-        knee = knee_calls(costs.duration_s(0, 1, 0), costs.duration_s(0, TOGETHER, 0), TOGETHER, UP)
+        knee = knee_calls(costs.duration_s(0, 1, 0), costs.duration_s(0, TOGETHER, 0), UP)
         for worker in self._workers:
             kv_tokens = self._settings.limits.kv_tokens
             self._feed(events.WorkerUp(worker.name, (MODEL,), kv_tokens, fills=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from math import inf
 from random import Random
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.estimate.rates import WorkerRates
 from gateway.schedule.climb import LEAST_START, START, Climb
+from gateway.schedule.worker import WorkerState
 
 
 class Fixture:
@@ -93,8 +96,8 @@ def test_it_begins_where_the_knee_is_thought_to_be_until_it_has_measured():
     climb = Climb(512)
     climb.begin(11.9)
     assert climb.limit == 11
-    climb.begin(inf)
-    assert climb.limit == START
+    climb.begin(1000.0)
+    assert climb.limit == 512
     climb.begin(0.5)
     assert climb.limit == LEAST_START
     climb.finished(10.0, 1.0, 2.0)
@@ -111,3 +114,18 @@ def test_a_wrong_guess_is_mended(guess: int):
     climb = Climb(512)
     climb.begin(guess)
     assert 9 <= Fixture(climb, 12, noise=0.2).serve(30_000).usual() <= 20
+
+
+@pytest.mark.parametrize(
+    ("knee_calls", "alone", "shared"), [(20.0, 20, 10), (math.inf, START, START // 2), (1.0, 4, 4)]
+)
+def test_replicas_share_a_knee(knee_calls: float, alone: int, shared: int):
+    rates = WorkerRates()
+    rates.knee_calls = knee_calls
+    worker = WorkerState("w0", rates, 100_000, 128)
+    worker.find_limit()
+    assert worker.limit_calls == alone
+    worker.resize(share=0.5)
+    for _ in range(3):
+        worker.guess_limit()
+    assert worker.limit_calls == shared
