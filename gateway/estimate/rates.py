@@ -96,6 +96,11 @@ class WorkerRates:
         """Recent |predicted - actual| service time over the actual one."""
         return self.service_error.mean_absolute()
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was learned of it, nor lent to it."""
+        return not (self._prefill.weight or self._decode.weight)
+
     def step_s(self, calls: float, context_tokens: float) -> float:
         """One decode step of a batch of `calls` whose contexts are so many tokens together."""
         return self._decode.value(calls, context_tokens / 1000.0)

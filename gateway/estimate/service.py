@@ -3,7 +3,7 @@
 Two relations a worker: seconds to the first token = base + rate x prompt tokens not cached (its own and those in
 prefill before it), and seconds of one decode step = base + rate x calls in the batch + rate x tokens of their
 contexts (the linear cost of SamuLLM, 2025, and of Preble, 2024). What others' prompts took of the worker while a
-reply was decoded is not the step's and is taken off first. A new worker starts as fast as the fleet; one that has
+reply was decoded is not the step's and is taken off first. A new worker is as fast as the fleet; one that has
 not been used for a while fades back to the fleet, instead of being shunned for a cold start long ago.
 """
 
@@ -17,13 +17,13 @@ from gateway.estimate.rates import ServiceSample, WorkerRates
 HALF_LIFE_S: Final = 180.0
 MAX_LENT: Final = 1024
 SETTLED: Final = 64
-"""After so many replies of a worker, the fleet's rates are worked out as time passes, not with each."""
+"""Until so many replies of it, a worker is pulled towards the fleet with every reply; then as time passes."""
 
 
 class ServiceTimes:
     """The rates of every worker, and of the fleet. Mutable; as many entries as workers added."""
 
-    __slots__ = ("_lent", "_start", "_unseen", "_workers", "fleet")
+    __slots__ = ("_lent", "_start", "_workers", "_young", "fleet")
 
     def __init__(self) -> None:
         self._start = WorkerRates()
@@ -31,8 +31,9 @@ class ServiceTimes:
         self._workers: dict[str, WorkerRates] = {}
         self._lent: dict[str, WorkerRates] = {}
         """Of workers that have not come yet."""
-        self._unseen: dict[str, WorkerRates] = {}
-        """Workers without a reply yet: as fast as the fleet, at every moment."""
+        self._young: dict[str, WorkerRates] = {}
+        """Workers with few replies yet: mostly as fast as the fleet is by now, not as it was at their last reply.
+        Else one that was seen early seems slower than its like, as long as the fleet is found to be fast."""
 
     def add(self, worker: str) -> WorkerRates:
         """The worker's rates, starting as the fleet's. The same object is updated in place from then on."""
@@ -40,7 +41,7 @@ class ServiceTimes:
         if rates is None:
             rates = self._workers[worker] = WorkerRates()
             rates.settle(self.fleet)
-            self._unseen[worker] = rates
+            self._young[worker] = rates
             lent = self._lent.pop(worker, None)
             if lent is not None:
                 self._take(worker, rates, lent)
@@ -57,7 +58,7 @@ class ServiceTimes:
     def remove(self, worker: str) -> None:
         """Forget a worker."""
         self._workers.pop(worker, None)
-        self._unseen.pop(worker, None)
+        self._young.pop(worker, None)
 
     def observe(self, worker: str, sample: ServiceSample) -> None:
         """Learn from one reply of `worker`."""
@@ -68,12 +69,11 @@ class ServiceTimes:
         parts = rates.split(sample)
         fleet.learn(sample, parts)
         rates.learn(sample, parts)
-        if self._unseen or rates.samples < SETTLED:
-            fleet.settle(self._start)
-        rates.settle(fleet)
-        if self._unseen:
-            self._unseen.pop(worker, None)
+        if self._young:
             self._follow()
+            if rates.samples >= SETTLED:
+                self._young.pop(worker, None)
+        rates.settle(fleet)
 
     def bound(self, worker: str, knee_calls: float) -> None:
         """It was measured that the worker gains nothing from more calls at once."""
@@ -99,16 +99,14 @@ class ServiceTimes:
 
     def is_new(self, worker: str) -> bool:
         """Whether nothing is known of it but that it is there."""
-        return worker in self._unseen
+        rates = self._young.get(worker)
+        return rates is not None and rates.is_blank
 
     def _take(self, worker: str, rates: WorkerRates, lent: WorkerRates) -> None:
         for learns in (self.fleet, rates):
             learns.load(*lent.dump())
         if rates.knee_calls is None:
             rates.knee_calls = lent.knee_calls
-        self._unseen.pop(worker, None)
-        self.fleet.settle(self._start)
-        rates.settle(self.fleet)
         self._follow()
 
     def age(self, elapsed_s: float) -> None:
@@ -120,5 +118,6 @@ class ServiceTimes:
             rates.settle(self.fleet)
 
     def _follow(self) -> None:
-        for unseen in self._unseen.values():
-            unseen.settle(self.fleet)
+        self.fleet.settle(self._start)
+        for young in self._young.values():
+            young.settle(self.fleet)

@@ -23,7 +23,7 @@ def test_a_new_worker_is_taken_as_fast_as_the_fleet():
     times = ServiceTimes()
     assert (times.add("a").prefill_s, times.add("a").decode_s) == (START_PREFILL_S, START_DECODE_S)
     feed(times, "a", 0.002, 0.05)
-    assert times.add("b").prefill_s == times.fleet.prefill_s
+    assert times.add("b").prefill_s == pytest.approx(times.fleet.prefill_s)
     assert times.fleet.prefill_s == pytest.approx(0.002, rel=0.2)
 
 
@@ -33,6 +33,16 @@ def test_a_worker_without_replies_follows_the_fleet_at_once():
     times.observe("a", ServiceSample(200, 0, 100, 0.4, 10.4))
     assert times.add("b").decode_s == times.fleet.decode_s > START_DECODE_S
     assert times.add("b").decode_s > 0.7 * times.add("a").decode_s
+
+
+def test_equal_workers_seem_equal_though_one_was_used_little_and_before_the_fleet_was_known():
+    times = ServiceTimes()
+    quick = ServiceSample(5, 0, 8, 0.005, 0.025)
+    times.observe("seen early", quick)
+    for _ in range(40):
+        times.observe("seen since", quick)
+    early, since = times.add("seen early"), times.add("seen since")
+    assert early.decode_s < 2 * since.decode_s < START_DECODE_S
 
 
 def test_streamed_replies_teach_both_rates_and_the_error_falls():
