@@ -18,7 +18,7 @@ from gateway.errors import StoreUnavailable
 from gateway.schedule.events import Event, PlacementLearned
 
 CONFIRM_EVERY_S = 1.0
-CONFIRMED_LIMIT = 65_536
+CONFIRMED_LIMIT = 16_384
 
 
 class PlacementStore(Protocol):

@@ -40,7 +40,7 @@ class SchedulerSettings:
     max_attempts: int = 3
     no_worker_grace_s: float = 10.0
     """How long a call waits for any worker of its model to come up."""
-    max_programs: int = 65_536
+    max_programs: int = 16_384
     """Programs whose placement and service are remembered."""
 
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
