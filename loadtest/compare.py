@@ -35,7 +35,9 @@ from loadtest.comparison.record import Records, read
 from loadtest.comparison.systems import OURS, PEER_NAMES, Workers, system, versions
 from loadtest.comparison.tables import report
 from loadtest.comparison.workers import known_workers, simulated_workers, vllm_workers
+from loadtest.program.catalogue import check
 from loadtest.program.loads import LOADS
+from loadtest.program.recorded import NoTraces
 from loadtest.program.running import ROOT
 from loadtest.provenance import headline, provenance
 from loadtest.stopping import stop_by_signal
@@ -90,6 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"compare: {options.resume} has batches of {records.count} programs: go on with --count {records.count}"
         )
         return 2
+    try:
+        check(name for batch in records.batches for name in LOADS[batch.turn.load].programs)
+    except NoTraces as error:
+        _progress(f"compare: {error}")
+        return 2
     names = (*options.plan.ours, *options.plan.peers)
     facts = provenance(options.plan.compare_seeds[0], asdict(options.plan), versions(names))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +143,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     given = parser.parse_args(argv)
     try:
         plan = _plan(given, QUICK if given.quick else FULL)
-    except ValueError as error:
+    except (ValueError, NoTraces) as error:
         parser.error(str(error))
     if given.minutes <= 0 or plan.count < 1 or plan.finalists < 1 or min(plan.rates) <= 0:
         parser.error("--minutes, --count, --finalists and --rates must be positive")
@@ -162,6 +169,7 @@ def _plan(given: argparse.Namespace, base: Plan) -> Plan:
     for load in loads:
         if load not in LOADS:
             raise ValueError(f"no load {load!r}; there are: {', '.join(LOADS)}")
+        check(LOADS[load].programs)
     systems = _names(given.systems, (*base.ours, *base.peers))
     known = [system(name) for name in systems]
     absent = [one.name for one in known if one.peer is not None and one.peer.version is None]

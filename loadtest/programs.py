@@ -24,13 +24,14 @@ from engines.launch import WorkerFailed
 from engines.models import ModelUnavailable
 from loadtest.children import ChildError
 from loadtest.program.arrivals import BURST, LOADS, ONE, POISSON, Plan, batches
+from loadtest.program.catalogue import NAMES, check
 from loadtest.program.figures import Figures
 from loadtest.program.measure import Measurement, measured
 from loadtest.program.modes import Mode
 from loadtest.program.outcome import Outcome, to_line
 from loadtest.program.plots import plot
+from loadtest.program.recorded import NoTraces
 from loadtest.program.running import ROOT, everything
-from loadtest.program.sessions import PROGRAMS
 from loadtest.program.shapes import SHAPES
 from loadtest.program.tables import report
 from loadtest.provenance import headline, provenance
@@ -96,7 +97,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m loadtest.programs", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="little of everything: does it work?")
-    parser.add_argument("--programs", help=f"of: {', '.join(PROGRAMS)} (default: the first four)")
+    parser.add_argument("--programs", help=f"of: {', '.join(NAMES)} (default: the first four)")
     parser.add_argument("--modes", help=f"of: {', '.join(Mode)} (default plain,gateway)")
     parser.add_argument("--loads", help=f"of: {', '.join(LOADS)} (default one,poisson)")
     parser.add_argument("--delays-ms", help="round trips of the client's network (default 0,100,300)")
@@ -111,7 +112,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     arguments = parser.parse_args(argv)
     base = QUICK if arguments.quick else FULL
     plan = Plan(
-        programs=_chosen(parser, "program", arguments.programs, tuple(PROGRAMS), base.programs),
+        programs=_chosen(parser, "program", arguments.programs, NAMES, base.programs),
         modes=tuple(map(Mode, _chosen(parser, "mode", arguments.modes, tuple(Mode), base.modes))),
         loads=_chosen(parser, "load", arguments.loads, LOADS, base.loads),
         delays_ms=_numbers(parser, arguments.delays_ms, base.delays_ms),
@@ -121,6 +122,10 @@ def read_options(argv: Sequence[str] | None) -> Options:
     )
     if plan.copies < 1 or plan.rate_per_s <= 0:
         parser.error("--copies and --rate must be positive")
+    try:
+        check(plan.programs)
+    except NoTraces as error:
+        parser.error(str(error))
     return Options(plan, arguments.base_url, arguments.model, arguments.out, arguments.models, arguments.limit_s)
 
 

@@ -30,6 +30,7 @@ from gateway.simulation.tables import table
 from gateway.simulation.work import PlannedProgram
 from gateway.simulation.world import World
 from loadtest.program.loads import LOADS, starts
+from loadtest.program.recorded import NoTraces
 from loadtest.provenance import provenance
 from loadtest.simulation.planned import planned
 from loadtest.traces import LOADERS
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             policy_set(name)
         world = _world(options)
         batches = [_programs(options, seed) for seed in range(options.seeds)]
-    except (BadProfile, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+    except (BadProfile, NoTraces, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
     runs = {name: [_run(name, world, programs) for programs in batches] for name in options.policies}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xxhash import xxh3_64_intdigest
+
 from hints.model import Objective
 
 
@@ -25,6 +27,11 @@ class Text:
 
     content: int
     tokens: int
+
+
+def number(words: str) -> int:
+    """What stands for a text: equal for equal ones."""
+    return xxh3_64_intdigest(words.encode()) >> 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from loadtest.program.bounds import context_tokens
 from loadtest.program.loads import LOADS, PRESSURE, starts
 from loadtest.program.measure import Measurement
 from loadtest.program.outcome import Outcome
-from loadtest.program.sessions import PROGRAMS
+from loadtest.program.sessions import agent
 
 RUN_LIMIT_S = 180.0
 CAPACITY_TIMES = 2
@@ -166,7 +166,7 @@ class Conduct:
         """The mean length that an agent's context grows to."""
         rates = self._records.rates
         assert rates is not None
-        return fmean(context_tokens(PROGRAMS["agent"](seed), rates.bytes_per_token) for seed in range(50))
+        return fmean(context_tokens(agent(seed), rates.bytes_per_token) for seed in range(50))
 
     def _check_time(self, takes_s: float) -> None:
         if time.monotonic() + takes_s > self._ends_s:

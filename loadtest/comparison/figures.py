@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from loadtest.comparison.record import COMPARE, Measured, Records
 from loadtest.program.bounds import Arrival, Rates, critical_path_s, makespan_bound_s, mean_bound_s, work_s
+from loadtest.program.catalogue import program
 from loadtest.program.loads import LOADS, program_seed, starts
 from loadtest.program.outcome import Outcome
-from loadtest.program.sessions import PROGRAMS
 
 RESAMPLES = 1000
 _COUNTED = 0.8
@@ -224,7 +224,7 @@ def _arrival(run: Outcome, rates: Rates) -> Arrival:
 
 
 @lru_cache(maxsize=4096)
-def _least_s(program: str, seed: int, copy: int, rates: Rates) -> tuple[float, float]:
+def _least_s(name: str, seed: int, copy: int, rates: Rates) -> tuple[float, float]:
     """Critical path and work of a run's program."""
-    made = PROGRAMS[program](program_seed(seed, copy))
+    made = program(name, program_seed(seed, copy))
     return critical_path_s(made, rates), work_s(made, rates)

@@ -3,7 +3,8 @@
 | load | programs | arrivals |
 |---|---|---|
 | chain, map-reduce, coding, rag, agents, copilot, single | one kind each | Poisson |
-| mix | all kinds | Poisson |
+| mix | all kinds that are made up | Poisson |
+| graphs, conversations, coding-agents, services | recorded ones, one kind each (`recorded.py`) | Poisson |
 | starvation | one long program at the start, short ones after it | Poisson |
 | flood | one tenant sends many single calls at once, another's agents | Poisson, for the agents |
 | pressure | agents whose contexts together are so many times the workers' KV capacity | all at once |
@@ -37,6 +38,11 @@ class Load:
     times: int = 1
     """How many times as many programs arrive as in other loads: of short ones it takes more to fill the time."""
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Each kind once."""
+        return tuple(dict.fromkeys((*self.at_once, *self.parts)))
+
     def judges(self, program: str) -> bool:
         """Whether this program's times count."""
         return not self.judged or program in self.judged
@@ -57,6 +63,10 @@ _ALL = (
     _one("single", "single"),
     Load("starvation", {"single": 1}, {"long": 1}, times=4),
     Load("flood", {"agent": 1}, {"single": 24}, ("agent",)),
+    _one("graphs", "graph"),
+    _one("conversations", "conversation"),
+    _one("coding-agents", "coding-agent"),
+    _one("services", "service-call"),
     _one(PRESSURE, "agent"),
 )
 LOADS: Mapping[str, Load] = {load.name: load for load in _ALL}

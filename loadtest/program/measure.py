@@ -13,10 +13,10 @@ import httpx
 from openai import AsyncOpenAI, OpenAIError
 
 from loadtest.program.arrivals import Batch, Start
+from loadtest.program.catalogue import program
 from loadtest.program.delay import DelayedTransport
 from loadtest.program.execute import Place, Run, WrongWork
 from loadtest.program.outcome import Outcome
-from loadtest.program.sessions import PROGRAMS
 
 RUN_LIMIT_S = 300.0
 NONCE_DIGITS = 12
@@ -67,9 +67,9 @@ class Measurement:
 
     async def _run(self, batch: Batch, start: Start, began_s: float, shared: str) -> Outcome:
         await asyncio.sleep(max(0.0, began_s + start.at_s - time.monotonic()))
-        program = PROGRAMS[start.program](batch.seed if start.seed is None else start.seed)
+        made = program(start.program, batch.seed if start.seed is None else start.seed)
         tenant = start.tenant if start.tenant in self._keys else ""
-        run = Run(program, batch.mode, self._places[batch.delay_ms, tenant], self.nonce(), shared)
+        run = Run(made, batch.mode, self._places[batch.delay_ms, tenant], self.nonce(), shared)
         error = ""
         started_s = time.monotonic()
         try:

@@ -74,7 +74,7 @@ SESSIONS: Mapping[str, Callable[[int], Program]] = {
 }
 """By name: the program for a seed, its lengths drawn too."""
 PROGRAMS: Mapping[str, Callable[[int], Program]] = {**SHAPES, **SESSIONS}
-"""All programs there are."""
+"""All that are made up."""
 
 
 def _always(found: str) -> Callable[[Mapping[str, str]], str]:

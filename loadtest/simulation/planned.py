@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from xxhash import xxh3_64_intdigest
-
-from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text
+from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text, number
 from loadtest.program.arrivals import Start
+from loadtest.program.catalogue import program
 from loadtest.program.graph import PLACEHOLDER, Ask, Lookup, Program
-from loadtest.program.sessions import PROGRAMS
 
 BYTES_PER_TOKEN: Final = 4.3
 """Of the filler prose, by SmolLM2's tokenizer."""
@@ -20,7 +18,7 @@ def planned(starts: Iterable[Start], nonce: str = "") -> list[PlannedProgram]:
     """Every start as a program of its own; a shared system message is the batch's."""
     return [
         plan(
-            PROGRAMS[start.program](start.copy if start.seed is None else start.seed),
+            program(start.program, start.copy if start.seed is None else start.seed),
             f"{start.program}-{index}",
             start.at_s,
             nonce,
@@ -41,11 +39,6 @@ def plan(program: Program, session: str, start_s: float, nonce: str) -> PlannedP
 def text(words: str) -> Text:
     """A text by its number, as long as its bytes make it."""
     return Text(number(words), max(1, round(len(words) / BYTES_PER_TOKEN)))
-
-
-def number(words: str) -> int:
-    """What stands for a text: equal for equal ones."""
-    return xxh3_64_intdigest(words.encode()) >> 1
 
 
 def _call(ask: Ask, system: Text, lookups: Mapping[str, Lookup], values: Mapping[str, str]) -> PlannedCall:

@@ -14,8 +14,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.simulation.work import PlannedCall, PlannedProgram, Text
-from loadtest.simulation.planned import number
+from gateway.simulation.work import PlannedCall, PlannedProgram, Text, number
 
 PIECE_CHARACTERS: Final = 256
 BYTES_PER_TOKEN: Final = 4.0

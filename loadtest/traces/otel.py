@@ -13,8 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text
-from loadtest.simulation.planned import number
+from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text, number
 
 BYTES_PER_TOKEN: Final = 4.3
 _Span = Mapping[str, Any]

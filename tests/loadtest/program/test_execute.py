@@ -11,10 +11,13 @@ import orjson
 import pytest
 
 from engines.simulated import Behaviour
+from gateway.simulation.work import PlannedCall, PlannedProgram, Reply, Text
+from loadtest.program import recorded
 from loadtest.program.execute import Place, Run, WrongWork
 from loadtest.program.graph import Ask, Lookup, Program
 from loadtest.program.measure import NONCE_DIGITS, Measurement
 from loadtest.program.modes import Mode
+from loadtest.program.recorded import Recording
 from loadtest.program.sessions import PROGRAMS
 from loadtest.program.shapes import SHAPES
 from tests.gateway.conftest import Rig, run_rig
@@ -54,12 +57,25 @@ def _prompts(rig: Rig) -> list[list[Any]]:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_every_mode_sends_the_workers_the_same_prompts(name: str, rig: Rig, place: Place) -> None:
-    program = quickened(PROGRAMS[name](1))
+    await same_prompts(quickened(PROGRAMS[name](1)), rig, place)
+
+
+async def test_a_recorded_program_runs_in_every_mode(rig: Rig, place: Place) -> None:
+    first = PlannedCall("a/1", ((Text(1, 30),),), 8)
+    second = PlannedCall("b", ((Text(1, 30),), (Reply("a/1"),), (Text(2, 9),)), 8, gap_s=0.5)
+    third = PlannedCall("c", ((Text(3, 9),),), 8, after=("a/1",), at_s=0.5)
+    recording = Recording("otel", "unused", prompts=1.0, outputs=1.0, times=0.01)
+    await same_prompts(
+        recorded.program("r", PlannedProgram("r", "s", 0.0, (first, second, third)), recording), rig, place
+    )
+
+
+async def same_prompts(program: Program, rig: Rig, place: Place) -> None:
     seen = {}
     for mode in Mode:
         run = Run(program, mode, place, NONCE, NONCE)
         answer = await run.go()
-        assert answer
+        assert answer or program.last == "end"
         assert run.work.calls == len(program.asks)
         assert run.work.completion_tokens == sum(ask.max_tokens for ask in program.asks)
         seen[mode] = _prompts(rig)

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from loadtest.program.catalogue import NAMES
 from loadtest.program.loads import FLOODER, LOADS, VICTIM, starts
-from loadtest.program.sessions import PROGRAMS
 
 
 @pytest.mark.parametrize("name", LOADS)
@@ -17,7 +17,7 @@ def test_a_seed_decides_everything(name: str) -> None:
     one = starts(load, 2.0, 1, 12)
     assert one == starts(load, 2.0, 1, 12) != starts(load, 2.0, 2, 12)
     assert len(one) == 12 * load.times + sum(load.at_once.values())
-    assert {start.program for start in one} <= PROGRAMS.keys()
+    assert {start.program for start in one} <= set(NAMES)
     assert [start.copy for start in one] == list(range(len(one)))
     assert len({start.seed for start in one}) == len(one)
     assert one[0].at_s == 0.0
