@@ -114,30 +114,33 @@ class _Choice:
         return message
 
 
-def _merge(into: dict[str, Any], chunk: dict[str, Any]) -> None:
-    """Texts and lists go on; anything else is set by the last that says it."""
+class _Pieces:
+    """A text that comes in pieces; not a list, since an engine may send one."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self, first: str) -> None:
+        self.texts = [first]
+
+
+def _merge(into: dict[str, Any], chunk: dict[str, Any], texts: frozenset[str] = _MERGED) -> None:
+    """What is called one of `texts` goes on, as do lists; anything else is set by the last that says it."""
     for key, value in chunk.items():
-        if key in _MERGED and not isinstance(value, list):
-            _merge_text(into, key, value)
-        elif isinstance(value, list) and isinstance(into.get(key), list):
-            into[key].extend(value)
-        elif isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        known = into.get(key)
+        if key in texts and isinstance(value, str):
+            if isinstance(known, _Pieces):
+                known.texts.append(value)
+            else:
+                into[key] = _Pieces(value)
+        elif isinstance(known, _Pieces):
+            continue
+        elif isinstance(value, list) and isinstance(known, list):
+            known.extend(value)
+        elif isinstance(value, dict) and isinstance(known, dict):
+            _merge(known, value, frozenset())
         elif value is not None or key not in into:
             into[key] = value.copy() if isinstance(value, dict | list) else value
 
 
-def _merge_text(into: dict[str, Any], key: str, value: object) -> None:
-    if isinstance(value, str):
-        if into.get(key) is None:
-            into[key] = []
-        into[key].append(value)
-    else:
-        into.setdefault(key, None)
-
-
 def _joined(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: "".join(value) if key in _MERGED and isinstance(value, list) else value
-        for key, value in fields.items()
-    }
+    return {key: "".join(value.texts) if isinstance(value, _Pieces) else value for key, value in fields.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.variables.reply_text import read_reply
@@ -213,12 +213,15 @@ def test_a_stream_that_breaks_off_or_fails_is_not_finished() -> None:
         ),
     )
 )
+@example([{"content": [None]}])
+@example([{"message": {"content": "a"}}, {"message": {"content": "b"}}])
+@example([{"content": "a"}, {"content": [None]}])
 def test_odd_replies_never_fail(odd: Any) -> None:
     fields = odd if isinstance(odd, dict) else {"choices": odd, "output": odd, "content": odd}
     assert len(read_reply(fields).texts) == len(read_reply(fields).messages)
     for shape in (Shape.CHAT, Shape.COMPLETION, Shape.MESSAGES, Shape.RESPONSES):
         streamed, _ = run(shape, sse([fields, {"type": "content_block_delta", "delta": fields}]), [])
-        assert isinstance(streamed.reply(), dict)
+        assert isinstance(orjson.loads(orjson.dumps(streamed.reply())), dict)
 
 
 @pytest.mark.parametrize(
