@@ -230,7 +230,14 @@ class Gateway:
             programs=self.programs,
             foresight=self.foresight,
         )
-        gate = Gate(self.sessions, placements, self.dataflow, self.programs, self.foresight.ready)
+        gate = Gate(
+            self.sessions,
+            placements,
+            self.dataflow,
+            self.programs,
+            foresee=self.foresight.ready,
+            clock=self._clock,
+        )
         self.dispatcher = Dispatcher(
             self.loop,
             self.fleet,

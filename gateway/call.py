@@ -45,6 +45,8 @@ class Call(Unique):
     outcome: Outcome | None = None
     status: int = 0
     dispatch: Dispatch | None = None
+    filled_s: float | None = None
+    """When what it waited for was there; None for a call that waits for nothing, or waits still."""
     dispatched_s: float | None = None
     first_byte_s: float | None = None
     done_s: float | None = None
@@ -170,6 +172,7 @@ class Call(Unique):
             hint.inputs if plan is not None else (),
             hint.after if plan is not None else (),
             plan is not None and plan.epoch > 0,
+            0.0 if self.filled_s is None else self.filled_s - self.arrived_s,
         )
 
 

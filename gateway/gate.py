@@ -31,9 +31,12 @@ class Gate:
         placements: Placements,
         dataflow: Dataflow,
         programs: Programs,
+        *,
         foresee: Callable[[Call], None],
+        clock: Callable[[], float],
     ) -> None:
         """`foresee` is told of each call that is ready, and says what its program has left."""
+        self._clock = clock
         self._store = store
         self._programs = programs
         self._placements = placements
@@ -52,6 +55,7 @@ class Gate:
         plan = call.plan or await self.declare(call)
         if call.hint.inputs or call.hint.after:
             await self._dataflow.fill(call, plan, reserved=self._programs.is_accepted(call, plan))
+            call.filled_s = self._clock()
         self._programs.ready(call, plan)
         self._foresee(call)
 

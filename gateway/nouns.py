@@ -127,6 +127,7 @@ class Record(Struct, frozen=True):
     attempts: int
     arrived_at: float
     queued_s: float
+    """From arrival to its dispatch, `inputs_s` included."""
     first_byte_s: float | None
     """From arrival to the reply's first byte."""
     done_s: float | None
@@ -150,3 +151,5 @@ class Record(Struct, frozen=True):
     """Variables and steps it followed."""
     accepted: bool = False
     """Whether its data hints were declared in the store: from then on somebody may count on it."""
+    inputs_s: float = 0.0
+    """From arrival until what it waited for was there."""

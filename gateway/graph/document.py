@@ -12,7 +12,10 @@ class Times(TypedDict):
     """When things happened to a call; None for what has not happened."""
 
     arrived_at: float
+    inputs_ms: float
+    """From arrival until what the call waited for was there; 0 if it waited for nothing."""
     queued_ms: float
+    """From arrival until its dispatch."""
     first_byte_ms: float | None
     """From arrival."""
     done_ms: float | None

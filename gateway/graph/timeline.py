@@ -10,8 +10,11 @@ from gateway.graph.order import levels, topological_order
 WIDTH = 100
 _LABEL = 22
 _BAR = 62
-_QUEUED, _PREFILL, _ANSWERING = ".", "-", "="
-_LEGEND = f"  {_QUEUED} queued   {_PREFILL} to the first byte   {_ANSWERING} answering   * critical path"
+_WAITING, _QUEUED, _PREFILL, _ANSWERING = ":", ".", "-", "="
+_LEGEND = (
+    f"  {_WAITING} for inputs   {_QUEUED} queued   {_PREFILL} to the first byte   {_ANSWERING} answering"
+    "   * critical path"
+)
 
 
 def render(session: SessionDocument) -> str:
@@ -99,12 +102,14 @@ def _bar(node: Node, start_at: float, scale: float) -> str:
     begin = (times["arrived_at"] - start_at) * 1_000
     bar = " " * min(_BAR - 1, int(begin * scale))
     for mark, end_ms in (
+        (_WAITING, times["inputs_ms"]),
         (_QUEUED, times["queued_ms"]),
         (_PREFILL, times["first_byte_ms"] or times["done_ms"]),
         (_ANSWERING, times["done_ms"]),
     ):
-        end = min(_BAR, round((begin + (end_ms or 0.0)) * scale))
-        bar += mark * (end - len(bar))
+        if end_ms:
+            end = min(_BAR, round((begin + end_ms) * scale))
+            bar += mark * (end - len(bar))
     return f"{bar if bar.strip() else bar + _PREFILL:<{_BAR}}"
 
 

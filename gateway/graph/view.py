@@ -84,9 +84,9 @@ def _pairs(edges: Iterable[GraphEdge]) -> list[tuple[str, str]]:
 
 
 def _own_s(calls: Sequence[Record], pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
-    """How long each call took once all that came before it had ended: one that waited for a value began then."""
+    """How long each call took once it could run: what came before it had ended, and its inputs were there."""
     ends = {call.call_id: call.arrived_at + (call.done_s or 0.0) for call in calls}
-    begins = {call.call_id: call.arrived_at for call in calls}
+    begins = {call.call_id: call.arrived_at + call.inputs_s for call in calls}
     for producer, consumer in pairs:
         if producer in ends and consumer in ends:
             begins[consumer] = max(begins[consumer], ends[producer])
@@ -130,6 +130,7 @@ def _node(call: Record, standing: Standing, is_lost: bool = False) -> Node:
         "attempts": call.attempts,
         "times": {
             "arrived_at": call.arrived_at,
+            "inputs_ms": _ms(call.inputs_s),
             "queued_ms": _ms(call.queued_s),
             "first_byte_ms": None if call.first_byte_s is None else _ms(call.first_byte_s),
             "done_ms": None if call.done_s is None else _ms(call.done_s),

@@ -4,8 +4,8 @@ Records hold no prompt text. What is known of it: how long each prompt was, what
 a call that is longer than an earlier call of its session and that one's reply, and found a good part of it in the
 cache or ran elsewhere, is taken to extend it; any other begins with as much of its program's common text as was
 cached, and with no less than the program's first calls usually had. A call waits for those it read, or else, as its
-client did, for the call that ended last before it came; what passed in between is a gap of its client. Calls that
-did not end well are left out, and so are edges to them.
+client did, for the call that ended last before it came; what passed until it had all its inputs is a gap of its
+client, or of a tool that sets a value. Calls that did not end well are left out, and so are edges to them.
 """
 
 from __future__ import annotations
@@ -94,16 +94,16 @@ def _planned(document: SessionDocument, number: int, first_at: float, common_tok
         before = read or _last_heard_of(node, nodes[:index])
         own = hash((number, index, 5))
         prompts[node["call_id"]] = messages = _prompt(node, before, prompts, own, common_tokens)
-        arrived_at = node["times"]["arrived_at"]
-        ended_at = max(map(_end_at, before), default=arrived_at)
+        ready_at = _ready_at(node)
+        ended_at = max(map(_end_at, before), default=ready_at)
         calls.append(
             PlannedCall(
                 node["call_id"],
                 messages,
                 max(1, node["tokens"]["completion"] or 1),
                 tuple(each["call_id"] for each in before),
-                max(0.0, arrived_at - ended_at),
-                0.0 if before else arrived_at - start_at,
+                max(0.0, ready_at - ended_at),
+                0.0 if before else ready_at - start_at,
                 objective=Objective(node["objective"]) if node["objective"] else None,
             )
         )
@@ -158,6 +158,11 @@ def _name(document: SessionDocument) -> str:
 
 def _start_at(document: SessionDocument) -> float:
     return _done(document)[0]["times"]["arrived_at"]
+
+
+def _ready_at(node: Node) -> float:
+    """When it could run; an older gateway recorded nothing of what it waited for."""
+    return node["times"]["arrived_at"] + node["times"].get("inputs_ms", 0.0) / 1000
 
 
 def _end_at(node: Node) -> float:

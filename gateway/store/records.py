@@ -46,6 +46,7 @@ FIELDS = (
     "inputs",
     "after",
     "accepted",
+    "inputs_s",
 )
 _ENDED, _OPEN = SCHEMA.encode() + b"e", SCHEMA.encode() + b"o"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +47,19 @@ async def test_a_session_shows_its_calls_as_they_ran(rig) -> None:
     totals = document["totals"]
     assert totals["calls"] == 2
     assert totals["prompt_tokens"] == sum(reply.json()["usage"]["prompt_tokens"] for reply in (first, second))
+
+
+async def test_what_a_call_waited_for_its_inputs_is_told_apart_from_its_queue(rig) -> None:
+    waiting = asyncio.create_task(rig.chat("so {{fact}}", headers=in_session("run", inputs="fact")))
+    await rig.until(lambda: rig.gateway.parking.parked == 1)
+    began_s = time.monotonic()
+    await rig.client.put(f"{SESSIONS}/run/variables/fact", content="it rains")
+    assert (await waiting).status_code == 200
+    _, document = await get(rig, f"{SESSIONS}/run")
+    (node,) = document["nodes"]
+    times = node["times"]
+    assert 0 < times["inputs_ms"] <= times["queued_ms"] <= times["done_ms"]
+    assert times["done_ms"] - times["inputs_ms"] <= (time.monotonic() - began_s) * 1000
 
 
 async def test_a_call_that_failed_is_a_node_too(rig) -> None:

@@ -62,7 +62,13 @@ def test_a_node_says_what_became_of_the_call(view):
         "worker": "w0",
         "why": "load",
         "attempts": 1,
-        "times": {"arrived_at": 1_000.0, "queued_ms": 100.0, "first_byte_ms": 300.0, "done_ms": 1_000.0},
+        "times": {
+            "arrived_at": 1_000.0,
+            "inputs_ms": 0.0,
+            "queued_ms": 100.0,
+            "first_byte_ms": 300.0,
+            "done_ms": 1_000.0,
+        },
         "tokens": {"prompt": 100, "completion": 20},
         "cached": {"predicted": 60, "actual": 64},
         "objective": "throughput",
@@ -123,6 +129,18 @@ def test_waiting_for_a_value_is_no_part_of_the_critical_path():
     view = session_view("s1", META, calls)
     assert view["critical_path"] == ["p", "c"]
     assert view["totals"]["critical_path_ms"] == view["totals"]["wall_ms"] == 5_000.0
+
+
+def test_what_a_tool_took_before_it_set_a_value_is_no_calls_time():
+    calls = [
+        replace(BASE, call_id="p", outputs=("plan",), done_s=2.0),
+        replace(BASE, call_id="c", inputs=("found",), after=("plan",), inputs_s=5.0, queued_s=5.5, done_s=6.0),
+    ]
+    view = session_view("s1", META, [replace(call, first_byte_s=call.done_s) for call in calls])
+    assert view["nodes"][0]["times"]["inputs_ms"] == 5_000.0
+    assert view["totals"]["critical_path_ms"] == 3_000.0
+    row = next(line for line in render(view).splitlines() if line.startswith("* #2"))
+    assert (row.count(":"), row.count("."), row.count("-")) == (52, 5, 5)
 
 
 def test_one_call_by_itself_says_where_it_belongs(view):

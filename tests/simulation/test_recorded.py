@@ -115,6 +115,17 @@ def test_what_the_gateway_ran_is_run_by_the_gateway() -> None:
     assert all(call.gap_s == 0 for call in found.programs()[0].calls)
 
 
+def test_a_tool_between_two_calls_that_came_at_once_is_a_gap() -> None:
+    programs = [chain("s", 2)]
+    (document,) = recorded_by(programs, World(BASE, programs).run(), edges=True)
+    first, second = document["nodes"]
+    second["times"]["arrived_at"] = first["times"]["arrived_at"]
+    second["times"]["inputs_ms"] = first["times"]["done_ms"] + 700
+    second["times"]["done_ms"] += second["times"]["inputs_ms"]
+    (found,) = Recorded([document]).programs()
+    assert [call.gap_s for call in found.calls] == [0.0, pytest.approx(0.7)]
+
+
 def test_calls_that_did_not_end_well_are_left_out() -> None:
     programs = agents(2)
     documents = recorded_by(programs, World(BASE, programs).run())
