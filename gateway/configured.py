@@ -53,6 +53,7 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         max_calls_per_worker=schedule.max_calls_per_worker,
         default_kv_tokens=schedule.default_kv_tokens,
         sticky_margin=schedule.sticky_margin,
+        delay_weight=schedule.delay_weight,
         group_window_s=schedule.group_window_s,
         no_worker_grace_s=schedule.no_worker_grace_s,
         fill_min_tokens=settings.ahead.min_tokens,

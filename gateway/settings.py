@@ -197,7 +197,9 @@ class Schedule(Section):
     default_kv_tokens: Count = 131_072
     """Tokens in flight for a worker that does not tell its KV capacity."""
     sticky_margin: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """A session leaves its worker when another's predicted completion is less by more than this part of it."""
+    """A session leaves its worker when another's predicted cost is less by more than this part of it."""
+    delay_weight: Annotated[float, Field(ge=0)] = 2.0
+    """What a second that a call's prompt costs each call beside it counts, of its own, where a call is placed."""
     group_window_s: Delay = 0.5
     """How much younger a call may be that goes early with its prefix group."""
     no_worker_grace_s: Delay = 10.0

@@ -69,11 +69,14 @@ class SchedulerSettings:
     """How long after a latency call that stays so: the next of its program may be about to come."""
 
     sticky_margin: float = 0.3
-    """A program leaves its worker when another's predicted completion is less by more than this part of it."""
+    """A program leaves its worker when another's predicted cost is less by more than this part of it."""
     sticky_gain_s: float = 0.05
     """And by more than this: what is measured of equally fast workers differs by some milliseconds."""
+    delay_weight: float = 2.0
+    """What a second that a call's prompt costs another call beside it counts, of its own: more than 1, since those
+    that come while it is computed are delayed too."""
     tie_ratio: float = 0.02
-    """Predicted completions closer than this are a tie, drawn at random."""
+    """Predicted costs closer than this are a tie, drawn at random."""
     rebalance_ratio: float = 1.5
     """With `preble`: how much more a call may cost where its prefix is, before it is computed elsewhere too."""
     decode_interference: float = 0.1

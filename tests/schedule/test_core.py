@@ -182,7 +182,7 @@ def test_a_session_stays_until_leaving_pays_more_than_the_margin():
     assert isinstance(placed, Dispatch)
     assert (placed.worker, placed.why) == ("w1", "session")
     scheduler.on(Finished("a"), 0.0)
-    scheduler.on(LoadRead("w1", running=6, waiting=0, kv_usage=0.1), 0.0)
+    scheduler.on(LoadRead("w1", running=1, waiting=0, kv_usage=0.1), 0.0)
     assert sent(scheduler.on(call("b", program="p"), 0.0)) == [("b", "w1")]
     scheduler.on(Finished("b"), 0.0)
     scheduler.on(LoadRead("w1", running=60, waiting=0, kv_usage=0.9), 0.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace as change
 from random import Random
 
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.tenants import Tenant
 from gateway.schedule.worker import WorkerState
 
-SETTINGS = SchedulerSettings(sticky_margin=0.3, decode_interference=0.03)
+SETTINGS = SchedulerSettings(sticky_margin=0.3, decode_interference=0.03, delay_weight=0.0)
 ADMIT = TokenBudget(SETTINGS)
 CALL = ReadyCall("c", "t", "m", 0.0, 1000, 100)
 PREFILL_S, DECODE_S = 0.001, 0.01
@@ -112,6 +113,25 @@ def test_a_full_worker_is_worth_waiting_for_when_its_wait_is_short():
     assert 1.9 < choice.patience_s < 2.1, "as long as it would take on the other worker: 1,000 + 100 tokens"
     occupy(workers[0], 2, 5000, service_s=10.0)
     assert place.choose(CALL, pool, pool.up, {"w0": 900}, None).worker.name == "w1"
+
+
+def test_what_is_computed_for_a_call_counts_for_those_it_stops():
+    pool, (busy, busier) = fleet()
+    place = ProgramAware(change(SETTINGS, delay_weight=1.0), ADMIT, Random(0))
+    occupy(busy, 4, 1000)
+    occupy(busier, 6, 1000)
+    assert place.choose(CALL, pool, pool.up, {"w1": 500}, None).worker is busier, "5.5 s of prefill there, 5 s here"
+    assert place.choose(CALL, pool, pool.up, {"w1": 100}, None).worker is busy
+
+
+def test_a_program_under_load_stays_with_its_context():
+    pool, (home, other) = fleet()
+    occupy(home, 8, 1000)
+    occupy(other, 5, 1000)
+    home.prefill_tokens = 3000
+    for weight, chosen in ((0.0, other), (1.0, home)):
+        place = ProgramAware(change(SETTINGS, delay_weight=weight), ADMIT, Random(0))
+        assert place.choose(CALL, pool, pool.up, {"w0": 900}, home).worker is chosen
 
 
 def test_home_is_left_only_for_more_than_the_margin():

@@ -54,7 +54,7 @@ def test_a_long_shared_part_keeps_them_on_one_worker():
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_a_short_shared_part_spreads_them_and_not_where_the_policy_is_off(count: int):
     assert sorted(placed(scheduler("sibling_aware"), siblings(count, shared=10)).values()) == [count / 2] * 2
-    if count < 8:
+    if count < 4:
         assert placed(scheduler("program_aware"), siblings(count, shared=10)) == {"w0": count}
 
 

@@ -65,7 +65,7 @@ class Preble(ProgramAware):
         """Ties are drawn at random."""
         best, best_s, ties = workers[0], INFINITY, 1
         for worker in workers:
-            cost_s = self._cost_s(call, cached.get(worker.name, 0), worker)
+            cost_s = self._e2_cost_s(call, cached.get(worker.name, 0), worker)
             if cost_s < best_s * self._tie:
                 best, best_s, ties = worker, cost_s, 1
             elif cost_s * self._tie <= best_s:
@@ -74,7 +74,7 @@ class Preble(ProgramAware):
                     best, best_s = worker, cost_s
         return best, best_s
 
-    def _cost_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState) -> float:
+    def _e2_cost_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState) -> float:
         missing_tokens = max(1, call.prompt_tokens - cached_tokens)
         evicted_tokens = worker.batch.context_tokens + missing_tokens + call.output_tokens - worker.limit_tokens
         return (

@@ -1,9 +1,11 @@
-"""The worker where the call is predicted to end first, kept to its program's worker unless leaving pays.
+"""The worker where the call costs least time, its own and others', kept to its program's unless leaving pays.
 
-completion = wait + (prefill ahead + missing prompt tokens) x s/token + output x s/token x (1 + interference).
-Preble (Srivatsa et al., 2024, E2): weigh reuse against load by predicted cost. Autellix: keep a program where its
-context is, short prompts where there is room. Ties are drawn at random, so that sessions do not pile up on one
-worker; where nothing can be reused it is plain least-loaded, which then is better than any cache-aware choice.
+completion = wait + (prefill ahead + missing prompt tokens) x s/token + output x s/token x (1 + interference);
+cost = completion + missing prompt tokens x s/token x calls in flight there x `delay_weight`: what is computed for
+one call stops the others. Preble (Srivatsa et al., 2024, E2): weigh reuse against load by predicted cost. Autellix:
+keep a program where its context is, short prompts where there is room. Ties are drawn at random, so that sessions
+do not pile up on one worker; where nothing can be reused it is plain least-loaded, which then is better than any
+cache-aware choice.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from gateway.schedule.worker import WorkerState
 
 
 class ProgramAware:
-    """Least predicted completion, sticky with a margin. A hot prefix spreads when its worker's wait costs more."""
+    """Least predicted cost, sticky with a margin. A hot prefix spreads when its worker's wait costs more."""
 
     __slots__ = (
         "_admit",
+        "_delay_weight",
         "_gain_s",
         "_interference",
         "_least_load",
@@ -39,6 +42,7 @@ class ProgramAware:
 
     def __init__(self, settings: SchedulerSettings, admit: AdmitPolicy, rng: Random) -> None:
         self._admit = admit
+        self._delay_weight = settings.delay_weight
         self._rng = rng
         self._least_load = LeastLoad(settings, admit, rng)
         self._interference = settings.decode_interference
@@ -57,7 +61,7 @@ class ProgramAware:
         *,
         beside: int = 0,
     ) -> Choice:
-        """Home within the margin, else the least predicted completion."""
+        """Home within the margin, else the least predicted cost."""
         del beside
         if home is None and (not cached or len(workers) == 1):
             return self._least_load.choose(call, pool, workers, cached, home)
@@ -76,21 +80,21 @@ class ProgramAware:
         waits: bool,
     ) -> Choice:
         """Without `waits` every worker is taken to have room, and patience is not worked out: since waiting only
-        adds to a completion, the choice is right if the chosen worker has room."""
+        adds to a cost, the choice is right if the chosen worker has room."""
         best, best_s, other_s, home_s, ties = workers[0], INFINITY, INFINITY, INFINITY, 1
         for worker in workers:
-            ends_s = self._completion_s(call, cached.get(worker.name, 0), worker, waits)
+            cost_s = self._cost_s(call, cached.get(worker.name, 0), worker, waits)
             if worker is home:
-                home_s = ends_s
-            if ends_s < best_s * self._tie:
-                best, best_s, other_s, ties = worker, ends_s, best_s, 1
+                home_s = cost_s
+            if cost_s < best_s * self._tie:
+                best, best_s, other_s, ties = worker, cost_s, best_s, 1
                 continue
             if waits:
-                other_s = min(other_s, ends_s)
-            if ends_s * self._tie <= best_s:
+                other_s = min(other_s, cost_s)
+            if cost_s * self._tie <= best_s:
                 ties += 1
                 if self._rng.random() * ties < 1:
-                    best, best_s, other_s = worker, ends_s, best_s
+                    best, best_s, other_s = worker, cost_s, best_s
         why = "prefix" if best.name in cached else "load"
         if home is not None and best_s >= self._left_below_s(home_s):
             why = "session"
@@ -100,20 +104,27 @@ class ProgramAware:
         return Choice(best, why, free, True, other_s if other_s < self._max_patience_s else self._max_patience_s)
 
     def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
-        """By predicted completion, with the margin that keeps a program where its context is.
+        """By predicted cost, with the margin that keeps a program where its context is.
 
         Where others wait too the call's turn here is one of theirs: it counts as if it came after them.
         """
         comes_last = here.queue.live > 0
-        here_s = self._completion_s(call, cached.get(here.name, 0), here, not comes_last)
+        here_s = self._cost_s(call, cached.get(here.name, 0), here, not comes_last)
         if comes_last:
             here_s += here.wait_s()
-        there_s = self._completion_s(call, cached.get(there.name, 0), there, True)
+        there_s = self._cost_s(call, cached.get(there.name, 0), there, True)
         return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
 
     def _left_below_s(self, home_s: float) -> float:
-        """The completion elsewhere that makes leaving pay: less by the margin, and by more than noise."""
+        """The cost elsewhere that makes leaving pay: less by the margin, and by more than noise."""
         return min(home_s * self._stay, home_s - self._gain_s)
+
+    def _cost_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState, waits: bool) -> float:
+        """Its own completion, and by how much its prompt delays the calls beside it, together."""
+        missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1
+        delayed_calls = self._delay_weight * (worker.calls + worker.external_calls)
+        ends_s = self._completion_s(call, cached_tokens, worker, waits)
+        return ends_s + delayed_calls * missing_tokens * worker.rates.prefill_s
 
     def _completion_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState, waits: bool) -> float:
         missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1

@@ -1,10 +1,11 @@
 """Siblings, the calls that consume one generated value, share what it is part of: together, until spreading pays.
 
 Preble (Srivatsa et al., 2024, E2): a prefix is computed again elsewhere only where that saves more than it costs.
-A call's own prediction counts the recomputation once; here it counts twice, since it is also time taken from all
-who come after on that worker. Whatever is in flight counts as cached, so that siblings which become ready in one
-instant are placed one after the other, each knowing of those before. So are a program's other parallel calls: none
-continues another, and the index knows what they share. Any other call goes as `program_aware` says.
+`program_aware` counts a recomputation for the call and for those beside it; here it counts once more, since it is
+also time taken from the siblings who come after on that worker. Whatever is in flight counts as cached, so that
+siblings which become ready in one instant are placed one after the other, each knowing of those before. So are a
+program's other parallel calls: none continues another, and the index knows what they share. Any other call goes as
+`program_aware` says.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gateway.schedule.worker import WorkerState
 
 
 class SiblingAware(ProgramAware):
-    """Least predicted completion plus the prefill it takes; their program's own worker has no claim on siblings."""
+    """Least predicted cost plus the prefill it takes; their program's own worker has no claim on siblings."""
 
     __slots__ = ()
 
@@ -40,20 +41,20 @@ class SiblingAware(ProgramAware):
         return super().choose(call, pool, workers, cached, home)
 
     def _cheapest(self, call: ReadyCall, workers: Sequence[WorkerState], cached: Mapping[str, int]) -> Choice:
-        best, best_s, best_ends_s, ties = workers[0], INFINITY, INFINITY, 1
-        soonest_s = INFINITY
+        best, best_s, best_own_s, ties = workers[0], INFINITY, INFINITY, 1
+        other_s = INFINITY
         for worker in workers:
             held = cached.get(worker.name, 0)
-            ends_s = self._completion_s(call, held, worker, True)
-            cost_s = ends_s + max(1, call.prompt_tokens - held) * worker.rates.prefill_s
+            own_s = self._cost_s(call, held, worker, True)
+            cost_s = own_s + max(1, call.prompt_tokens - held) * worker.rates.prefill_s
             if cost_s < best_s * self._tie:
-                soonest_s = min(soonest_s, best_ends_s)
-                best, best_s, best_ends_s, ties = worker, cost_s, ends_s, 1
+                other_s = min(other_s, best_own_s)
+                best, best_s, best_own_s, ties = worker, cost_s, own_s, 1
                 continue
-            soonest_s = min(soonest_s, ends_s)
+            other_s = min(other_s, own_s)
             if cost_s * self._tie <= best_s:
                 ties += 1
                 if self._rng.random() * ties < 1:
-                    best, best_s, best_ends_s = worker, cost_s, ends_s
+                    best, best_s, best_own_s = worker, cost_s, own_s
         free = has_room(self._admit, best, call, cached)
-        return Choice(best, "siblings", free, True, min(soonest_s, self._max_patience_s))
+        return Choice(best, "siblings", free, True, min(other_s, self._max_patience_s))
