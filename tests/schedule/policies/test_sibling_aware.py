@@ -116,3 +116,11 @@ def test_beside_calls_of_others_parallel_ones_have_their_home():
     core = scheduler("sibling_aware")
     placed(core, [ReadyCall("other", "t", "m", 1.0, 50, 50, program="q")])
     assert placed(core, maps("p")[:2]) == {"w0": 2}
+
+
+def test_beside_others_they_stay_with_their_program():
+    core = scheduler("sibling_aware")
+    core.on(PlacementLearned("p", "w1"), 1.0)
+    others = [ReadyCall(f"o{n}", "t", "m", 1.0, 400, 50) for n in range(6)]
+    assert placed(core, others) == {"w0": 3, "w1": 3}
+    assert placed(core, maps("p")[:2]) == {"w1": 2}

@@ -4,8 +4,8 @@ Preble (Srivatsa et al., 2024, E2): a prefix is computed again elsewhere only wh
 `program_aware` counts a recomputation for the call and for those beside it; here it counts once more, since it is
 also time taken from the siblings who come after on that worker. Whatever is in flight counts as cached, so that
 siblings which become ready in one instant are placed one after the other, each knowing of those before. So are a
-program's other parallel calls: none continues another, and the index knows what they share. Any other call goes as
-`program_aware` says.
+program's other parallel calls: none continues another, and the index knows what they share. That is for a program
+that has workers to itself; under load, and for any other call, it is as `program_aware` says.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SiblingAware(ProgramAware):
         beside: int = 0,
     ) -> Choice:
         """For siblings and beside others of the program the least cost, else as `ProgramAware`."""
-        if (call.siblings > 1 or beside) and len(workers) > 1:
+        if (call.siblings > 1 or beside) and len(workers) > 1 and _has_fleet_alone(workers, beside):
             return self._cheapest(call, workers, cached)
         return super().choose(call, pool, workers, cached, home)
 
@@ -58,3 +58,8 @@ class SiblingAware(ProgramAware):
                     best, best_s, best_own_s = worker, cost_s, own_s
         free = has_room(self._admit, best, call, cached)
         return Choice(best, "siblings", free, True, min(other_s, self._max_patience_s))
+
+
+def _has_fleet_alone(workers: Sequence[WorkerState], beside: int) -> bool:
+    """Whether others' calls leave some worker idle: beside them a program gains little from being everywhere."""
+    return sum(worker.calls + worker.external_calls for worker in workers) - beside < len(workers)
