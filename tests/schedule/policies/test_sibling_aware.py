@@ -120,7 +120,6 @@ def test_beside_calls_of_others_parallel_ones_have_their_home():
 
 def test_beside_others_they_stay_with_their_program():
     core = scheduler("sibling_aware")
-    core.on(PlacementLearned("p", "w1"), 1.0)
-    others = [ReadyCall(f"o{n}", "t", "m", 1.0, 400, 50) for n in range(6)]
-    assert placed(core, others) == {"w0": 3, "w1": 3}
-    assert placed(core, maps("p")[:2]) == {"w1": 2}
+    others = [ReadyCall(f"o{n}", "t", "m", 1.0, 400, 50) for n in range(16)]
+    assert placed(core, others) == {"w0": 8, "w1": 8}
+    assert placed(core, siblings(6, shared=10)) == {"w0": 6}
