@@ -37,6 +37,8 @@ RUN_LIMIT_S = 180.0
 CAPACITY_TIMES = 2
 """The burst that measures capacity holds so many times a batch's programs."""
 _CAPACITY_SEED = 0
+SETTLED_S = 1.0
+"""A batch begins once the workers have had nothing to do for so long."""
 
 
 class OutOfTime(Exception):
@@ -143,6 +145,7 @@ class Conduct:
         await until_idle(urls)
         try:
             with serving(chosen, self._workers, self._folder) as base_url:
+                await until_idle(urls, SETTLED_S)
                 before = await counters(urls)
                 runs = await self._runs(turn, chosen, found, base_url)
                 grown = (await counters(urls)).since(before)

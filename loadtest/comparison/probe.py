@@ -73,14 +73,27 @@ async def counters(urls: Sequence[str]) -> Counters:
     )
 
 
-async def until_idle(urls: Sequence[str]) -> None:
-    """Wait until no worker has anything left of the last batch. Raises: EngineError, when it stays busy."""
+async def until_idle(urls: Sequence[str], for_s: float = 0.0) -> None:
+    """Wait until no worker has anything to do, for so long at a stretch.
+
+    What is left of the last batch has to end, and a gateway may measure its workers before its first calls.
+    Raises: EngineError, when one stays busy.
+    """
     give_up_s = time.monotonic() + _IDLE_S
-    for url in urls:
-        while (load := await _load(url)) is not None and load.running + load.waiting:
-            if time.monotonic() > give_up_s:
-                raise EngineError(f"{url} still computes {_IDLE_S:.0f} s after a batch has ended")
-            await asyncio.sleep(_POLL_S)
+    idle_since_s: float | None = None
+    while True:
+        loads = [(url, await _load(url)) for url in urls]
+        busy = [url for url, load in loads if load is not None and load.running + load.waiting]
+        now_s = time.monotonic()
+        if not busy:
+            idle_since_s = now_s if idle_since_s is None else idle_since_s
+            if now_s - idle_since_s >= for_s:
+                return
+        elif now_s > give_up_s:
+            raise EngineError(f"{busy[0]} still computes {_IDLE_S:.0f} s after a batch has ended")
+        else:
+            idle_since_s = None
+        await asyncio.sleep(_POLL_S)
 
 
 async def _load(url: str) -> WorkerLoad | None:
