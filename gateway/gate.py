@@ -56,6 +56,7 @@ class Gate:
         if call.hint.inputs or call.hint.after:
             await self._dataflow.fill(call, plan, reserved=self._programs.is_accepted(call, plan))
             call.filled_s = self._clock()
+            self._placements.refresh(call)
         self._programs.ready(call, plan)
         self._foresee(call)
 

@@ -79,6 +79,13 @@ class Placements:
         if holder != self._placed(program):
             self._feed(PlacementLearned(program, holder))
 
+    def refresh(self, call: Call) -> None:
+        """The call has waited: meanwhile its session may have begun to run, or moved."""
+        program = call.ready.program
+        placed = None if program is None else self._placed(program)
+        if placed is not None:
+            call.remembered_placement = placed
+
     def claim(self, call: Call) -> None:
         """Tell the other replicas where a session runs, if that is new; else hear now and then if it moved."""
         dispatch, program, session = call.dispatch, call.ready.program, call.session

@@ -55,16 +55,12 @@ class Replica:
 
     async def run(self, *, at_s: float = 0.0, move_to: str | None = None) -> str:
         """One call: recall, place (at home, or where it is told), claim."""
-        call: Any = SimpleNamespace(
-            tenant="acme",
-            session="s",
-            inferred=False,
-            remembered_placement=None,
-            ready=SimpleNamespace(program=PROGRAM),
-            dispatch=None,
-            dispatched_s=at_s,
-        )
+        call = a_call(at_s)
         await self.placements.recall(call)
+        return await self.place(call, move_to)
+
+    async def place(self, call: Any, move_to: str | None = None) -> str:
+        """Its dispatch."""
         home = self.home.get(PROGRAM)
         worker = move_to or home or "w0"
         self.home[PROGRAM] = worker
@@ -72,6 +68,19 @@ class Replica:
         self.placements.claim(call)
         await asyncio.gather(*self.background._tasks)
         return worker
+
+
+def a_call(at_s: float = 0.0) -> Any:
+    return SimpleNamespace(
+        tenant="acme",
+        session="s",
+        inferred=False,
+        remembered_placement=None,
+        ready=SimpleNamespace(program=PROGRAM),
+        dispatch=None,
+        arrived_s=at_s,
+        dispatched_s=at_s,
+    )
 
 
 async def test_another_replica_learns_the_first_claim() -> None:
@@ -87,6 +96,17 @@ async def test_a_session_that_moves_stays_where_it_went() -> None:
     await replica.run(move_to="w2")
     assert shared.held == {"s": "w2"}
     assert await replica.run() == "w2"
+
+
+async def test_a_session_stays_where_a_call_took_it_that_was_declared_before_it_ran() -> None:
+    shared = Shared()
+    replica = Replica(shared)
+    waits = a_call()
+    replica.placements.told(waits, None)
+    await replica.run(move_to="w1")
+    replica.placements.refresh(waits)
+    assert await replica.place(waits, move_to="w0") == "w0"
+    assert (shared.held["s"], replica.home[PROGRAM]) == ("w0", "w0")
 
 
 async def test_a_replica_hears_of_a_move_by_another_within_a_second() -> None:
