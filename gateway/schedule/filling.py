@@ -8,6 +8,7 @@ filled once. What was filled is taught to the prefix index, and the call follows
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.cache.index import PrefixIndex
@@ -100,15 +101,20 @@ class Filling:
                 worker.filling.callers.pop(call_id, None)
         self._leave(call_id)
 
-    def arrived(self, call_id: str) -> str | None:
-        """The call is ready: the worker that holds or computes its beginning, if there is one."""
+    def arrived(self, call_id: str, cached: Mapping[str, int], home: str | None) -> str | None:
+        """The call is ready: the worker that computes its beginning, or holds more of it than its program's `home`.
+
+        While it waited the program may have gone on elsewhere.
+        """
         if call_id not in self._by_call and call_id not in self._follows:
             return None
         workers = self._board.workers.values()
         under_way = (worker.name for worker in workers if worker.filling and call_id in worker.filling.callers)
-        follows = next(under_way, self._follows.get(call_id))
+        computes, holds = next(under_way, None), self._follows.get(call_id)
         self.unwant(call_id)
-        return follows
+        if computes is not None or holds is None or home is None:
+            return computes or holds
+        return holds if cached.get(holds, 0) > cached.get(home, 0) else None
 
     def probe(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
         """Measure the worker if it idles: in the place of a fill, and given up as one is."""

@@ -161,8 +161,9 @@ class Placing:
 
         Parallel calls have none where nobody else's calls are: among others reuse saves more than waiting costs.
         """
-        name, beside = self.filling.arrived(call.call_id), 0
-        if name is None and (known := self._programs.find(program)) is not None:
+        known = self._programs.find(program)
+        name, beside = self.filling.arrived(call.call_id, cached, None if known is None else known.worker), 0
+        if name is None and known is not None:
             name, beside = known.worker, known.calls
             if len(self._board.calls) - 1 > beside:
                 beside = 0
