@@ -22,17 +22,19 @@ class PolicySet:
     mode: Mode
 
 
-def _router(place: str) -> PolicySet:
+def _router(place: str, mode: Mode = Mode.PLAIN, sticky_margin: float = 0.0) -> PolicySet:
     """Every call goes out at once: its engine decides who goes next, by arrival."""
     scheduler = SchedulerSettings(
         order="fcfs",
         group="none",
         place=place,
+        sticky_margin=sticky_margin,
+        delay_weight=0.0,
         admit="calls",
         max_calls_per_worker=UNBOUNDED,
         max_queue_per_tenant=UNBOUNDED,
     )
-    return PolicySet(scheduler, Mode.PLAIN)
+    return PolicySet(scheduler, mode)
 
 
 _OWN: Final = SchedulerSettings(max_queue_per_tenant=UNBOUNDED, reserve_per_tenant=UNBOUNDED)
@@ -42,12 +44,14 @@ POLICY_SETS: Final[Mapping[str, PolicySet]] = MappingProxyType(
         "round_robin": _router("round_robin"),
         "least_load": _router("least_load"),
         "cache_aware": _router("program_aware"),
+        "sticky": _router("program_aware", Mode.SESSION, sticky_margin=1.0),
         "plain": PolicySet(_OWN, Mode.PLAIN),
         "session": PolicySet(_OWN, Mode.SESSION),
         "gateway": PolicySet(_OWN, Mode.GATEWAY),
     }
 )
-"""By name: three routers, and this gateway told nothing, told the session, and told the whole program."""
+"""By name: four routers, of which `sticky` is told the session and never moves it; this gateway told nothing, told
+the session, and told the whole program."""
 
 
 def policy_set(words: str) -> PolicySet:
