@@ -71,9 +71,10 @@ class ServiceTimes:
         rates.learn(sample, parts)
         if self._young:
             self._follow()
-            if rates.samples >= SETTLED:
-                self._young.pop(worker, None)
-        rates.settle(fleet)
+        if worker not in self._young:
+            rates.settle(fleet)
+        elif rates.samples >= SETTLED:
+            del self._young[worker]
 
     def bound(self, worker: str, knee_calls: float) -> None:
         """It was measured that the worker gains nothing from more calls at once."""

@@ -78,5 +78,5 @@ class Preble(ProgramAware):
         missing_tokens = max(1, call.prompt_tokens - cached_tokens)
         evicted_tokens = worker.batch.context_tokens + missing_tokens + call.output_tokens - worker.limit_tokens
         return (
-            self._completion_s(call, cached_tokens, worker, True) + max(0, evicted_tokens) * worker.rates.prefill_s
+            self._completion_s(call, missing_tokens, worker, True) + max(0, evicted_tokens) * worker.rates.prefill_s
         )

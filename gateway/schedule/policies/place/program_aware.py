@@ -123,11 +123,10 @@ class ProgramAware:
         """Its own completion, and by how much its prompt delays the calls beside it, together."""
         missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1
         delayed_calls = self._delay_weight * (worker.calls + worker.external_calls)
-        ends_s = self._completion_s(call, cached_tokens, worker, waits)
+        ends_s = self._completion_s(call, missing_tokens, worker, waits)
         return ends_s + delayed_calls * missing_tokens * worker.rates.prefill_s
 
-    def _completion_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState, waits: bool) -> float:
-        missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1
+    def _completion_s(self, call: ReadyCall, missing_tokens: int, worker: WorkerState, waits: bool) -> float:
         output_tokens = call.output_tokens
         rates = worker.rates
         beside = self._interference * (worker.calls + worker.external_calls)
