@@ -213,7 +213,13 @@ class Gateway:
         """Assemble what places calls, runs them and learns from their ends; what they pass before it."""
         settings, known = self.settings, self.estimators
         self.probing = Probing(self.loop, self.fleet, settings.schedule.probe_s)
-        placements = Placements(self.sessions, self.loop.feed, self.loop.scheduler.placement, self.background)
+        placements = Placements(
+            self.sessions,
+            self.loop.feed,
+            self.loop.scheduler.placement,
+            self.background,
+            ran_on=self._ran_on,
+        )
         self.programs = Programs(self.loop.feed)
         self.resolver = Resolver(
             lineage=self.lineage,
@@ -290,6 +296,9 @@ class Gateway:
             refused=self.metrics.refused,
             refusals=Refusals(self.variables, self.background, self.parking.changed),
         )
+
+    def _ran_on(self, call_id: str) -> str | None:
+        return self.resolver.ran_on(call_id)
 
     def _orphaned(self, call: Call) -> None:
         self.resolver.orphaned(call)

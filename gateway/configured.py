@@ -46,6 +46,7 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         admit=schedule.admit,
         share=schedule.share,
         pause=schedule.pause,
+        begin_ratio=schedule.begin_ratio,
         tenant_weights=schedule.tenant_weights,
         seed=time.time_ns() & 0xFFFF_FFFF,
         max_queue_per_tenant=settings.limits.queue_per_tenant,

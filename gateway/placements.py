@@ -43,18 +43,24 @@ class Placements:
         feed: Callable[[Event], None],
         placed: Callable[[str], str | None],
         background: Background,
+        ran_on: Callable[[str], str | None],
     ) -> None:
+        """`placed` says where a program runs, `ran_on` on which worker a call that ended a short while ago did."""
         self._store = store
         self._feed = feed
         self._placed = placed
         self._background = background
+        self._ran_on = ran_on
         self._confirmed_s: dict[str, float] = {}
         """When the store was last told or asked of a program, in order of its first time."""
 
     async def recall(self, call: Call) -> None:
-        """Learn where another replica placed the session, if this one does not know."""
+        """Learn where the session runs, if the core does not know: from its first call, or from another replica."""
         program = call.ready.program
-        if program is None or call.inferred or call.session is None:
+        if program is None or call.session is None:
+            return
+        if call.inferred:
+            self._inherit(call, program)
             return
         call.remembered_placement = self._placed(program)
         if call.remembered_placement is not None:
@@ -66,6 +72,13 @@ class Placements:
         if worker is not None:
             call.remembered_placement = worker
             self._feed(PlacementLearned(program, worker))
+
+    def _inherit(self, call: Call, program: str) -> None:
+        """The session was inferred for this call: it goes on where the call ran that was alone until now."""
+        if call.adopted and self._placed(program) is None:
+            worker = self._ran_on(call.adopted[-1])
+            if worker is not None:
+                self._feed(PlacementLearned(program, worker))
 
     def told(self, call: Call, holder: str | None) -> None:
         """The store said in passing which worker holds the session's context; None: it knows of none."""

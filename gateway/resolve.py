@@ -133,6 +133,11 @@ class Resolver:
         """A call that ended on this replica a short while ago."""
         return self._recent.get(call_id) or self._older.get(call_id)
 
+    def ran_on(self, call_id: str) -> str | None:
+        """The worker of such a call."""
+        record = self.recent(call_id)
+        return None if record is None else record.worker
+
     def _learn(self, call: Call) -> None:
         usage, ready, hint = call.usage, call.ready, call.hint
         if usage is not None:

@@ -190,13 +190,15 @@ class Schedule(Section):
     admit: Name = "found"
     share: Name = "weighted_service"
     pause: Name = "programs"
+    begin_ratio: Annotated[float, Field(ge=0)] = 0.4
+    """With `pause`: a program begins beside fewer calls than this part of what its worker gains from."""
     tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""
     max_calls_per_worker: Count = 128
     """In flight per worker, over all replicas; with `found` at most."""
     default_kv_tokens: Count = 131_072
     """Tokens in flight for a worker that does not tell its KV capacity."""
-    sticky_margin: Annotated[float, Field(ge=0, le=1)] = 0.3
+    sticky_margin: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A session leaves its worker when another's predicted cost is less by more than this part of it."""
     delay_weight: Annotated[float, Field(ge=0)] = 2.0
     """What a second that a call's prompt costs each call beside it counts, of its own, where a call is placed."""

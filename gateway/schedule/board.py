@@ -24,7 +24,18 @@ _LATENCY = Objective.LATENCY
 class Board:
     """Mutable; decides nothing. Read it anywhere, change it through its methods."""
 
-    __slots__ = ("_tickets", "bound", "calls", "pools", "queued", "tenants", "timers", "waiting_since_s", "workers")
+    __slots__ = (
+        "_tickets",
+        "bound",
+        "calls",
+        "paused",
+        "pools",
+        "queued",
+        "tenants",
+        "timers",
+        "waiting_since_s",
+        "workers",
+    )
 
     def __init__(self, share: SharePolicy) -> None:
         self.calls: dict[str, Entry] = {}
@@ -36,8 +47,8 @@ class Board:
         self.queued = 0
         self.waiting_since_s = 0.0
         """When the first of those queued came; of meaning while there are any."""
-        self.bound = 0
-        """Of the queued, those that wait for one worker."""
+        self.bound = self.paused = 0
+        """Of the queued, those that wait for one worker; those whose programs wait for their turn or claim."""
         self._tickets = 0
 
     def join(self, worker: WorkerState, models: Iterable[str]) -> None:
@@ -88,6 +99,7 @@ class Board:
 
     def pause(self, entry: Entry, now_s: float, due_s: float) -> None:
         """Queue a call whose program has no claim."""
+        self.paused += 1
         self._push(entry, entry.pool.paused, now_s, due_s, None)
 
     def dequeue(self, entry: Entry, now_s: float) -> None:
@@ -96,6 +108,8 @@ class Board:
         assert queue is not None, f"{entry.call.call_id} is not queued"
         if entry.call.objective is _LATENCY:
             _count_waiting(entry, -1)
+        if queue is entry.pool.paused:
+            self.paused -= 1
         entry.ticket = 0
         entry.queue = None
         queue.drop(entry)
@@ -147,6 +161,7 @@ class Board:
         entry.ahead_tokens = worker.prefill_tokens
         entry.predicted_s = predicted_s = rates.predict_s(missing_tokens, output_tokens)
         worker.calls += 1
+        worker.tenant_calls[entry.call.tenant] = worker.tenant_calls.get(entry.call.tenant, 0) + 1
         worker.tokens += tokens
         worker.prefill_tokens += missing_tokens
         worker.service_s += predicted_s
@@ -172,6 +187,9 @@ class Board:
             if entry.call.objective is _LATENCY:
                 worker.latency_left_s = now_s
         worker.calls -= 1
+        left_calls = worker.tenant_calls.pop(entry.call.tenant) - 1
+        if left_calls:
+            worker.tenant_calls[entry.call.tenant] = left_calls
         worker.tokens -= entry.charged_tokens
         worker.batch.leave(entry.context_tokens, now_s)
         if entry.first_byte_s is None:

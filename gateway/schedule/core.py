@@ -326,8 +326,8 @@ class Scheduler:
         del self._board.calls[entry.call.call_id]
         if entry.claims:
             self._placing.release(entry, now_s)
-            if not worker.calls:
-                self._placing.resume(now_s, effects)
+        if self._board.paused:
+            self._placing.resume(now_s, effects)
         if self._board.queued:
             self._placing.fill(worker, now_s, effects)
 

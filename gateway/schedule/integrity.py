@@ -34,6 +34,8 @@ def _faults(board: Board) -> Iterator[str]:
         yield f"{board.queued} queued, {len(queued)} found"
     if board.bound != sum(entry.waits_for is not None for entry in queued):
         yield f"{board.bound} bound to one worker is wrong"
+    if board.paused != sum(entry.queue is entry.pool.paused for entry in queued):
+        yield f"{board.paused} paused is wrong"
     if board.tenants.counts() != Counter(entry.call.tenant for entry in queued):
         yield f"tenants' queues {board.tenants.counts()} are wrong"
     yield from _program_faults(calls)
@@ -64,6 +66,8 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
         )
         if held != found:
             yield f"{worker.name} holds (calls, tokens, in prefill) {held}, found {found}"
+        if worker.tenant_calls != Counter(entry.call.tenant for entry in own):
+            yield f"{worker.name} holds {worker.tenant_calls} calls of tenants, which is wrong"
         yield from _class_faults(worker, own)
         service_s = sum(entry.predicted_s for entry in own)
         if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):

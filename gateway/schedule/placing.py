@@ -13,6 +13,7 @@ from random import Random
 
 from gateway.cache.index import PrefixIndex
 from gateway.nouns import ReadyCall
+from gateway.schedule.beginnings import may_begin
 from gateway.schedule.board import Board
 from gateway.schedule.claims import Claims
 from gateway.schedule.entry import Entry
@@ -104,7 +105,7 @@ class Placing:
             entry.claims = False
 
     def _is_paused(self, entry: Entry, worker: WorkerState, now_s: float) -> bool:
-        """Whether the call's program has to wait, which it does no longer than the bound; else it has its claim."""
+        """Whether the call's program has to wait for its turn or its claim, at most as long as the bound."""
         call, claims = entry.call, self.claims
         if claims is None or call.program is None:
             return False
@@ -114,7 +115,9 @@ class Placing:
         if run.shared_tokens is None:
             run.shared_tokens = max(entry.cached.values(), default=0)
         tokens = max(1, call.prompt_tokens + call.output_tokens - run.shared_tokens)
-        if not claims.admits(call.program, worker, tokens, now_s) and now_s < entry.paused_until_s:
+        has_turn = may_begin(call, run, worker, self._settings.begin_ratio)
+        is_admitted = has_turn and claims.admits(call.program, worker, tokens, now_s)
+        if not is_admitted and now_s < entry.paused_until_s:
             return True
         claims.begin(call.program, worker.name, tokens)
         entry.claims = True

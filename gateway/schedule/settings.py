@@ -49,8 +49,10 @@ class SchedulerSettings:
     """With `pause`, how much of a worker's KV capacity programs may claim: the rest is what ended ones left."""
     tool_hold_s: float = 5.0
     """How long a program keeps its claim on a worker's KV capacity while it waits for its tools."""
-    max_pause_s: float = 30.0
-    """The longest a call waits for its program's claim."""
+    begin_ratio: float = 0.4
+    """With `pause`: a program begins beside fewer calls than this part of what its worker gains from."""
+    max_pause_s: float = 60.0
+    """The longest a call waits for its program's turn and claim."""
     share_quantum_s: float = 1.0
     """Tenants are alike within so much service: class, deadline and program decide between them."""
 
@@ -68,7 +70,7 @@ class SchedulerSettings:
     latency_linger_s: float = 0.5
     """How long after a latency call that stays so: the next of its program may be about to come."""
 
-    sticky_margin: float = 0.3
+    sticky_margin: float = 0.5
     """A program leaves its worker when another's predicted cost is less by more than this part of it."""
     sticky_gain_s: float = 0.05
     """And by more than this: what is measured of equally fast workers differs by some milliseconds."""

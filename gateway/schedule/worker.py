@@ -42,6 +42,7 @@ class WorkerState:
         "rates",
         "service_s",
         "share",
+        "tenant_calls",
         "throughput_calls",
         "throughput_tokens",
         "tokens",
@@ -58,6 +59,8 @@ class WorkerState:
         self.queue = SharedQueue()
         """Calls that wait for this worker because they gain from it."""
         self.calls = 0
+        self.tenant_calls: dict[str, int] = {}
+        """Of them each tenant's; only of tenants that have any."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
         self.prefill_tokens = 0

@@ -47,7 +47,8 @@ class Replica:
     def __init__(self, shared: Shared) -> None:
         self.home: dict[str, str] = {}
         self.background = Background()
-        self.placements = Placements(shared, self.learn, self.home.get, self.background)
+        self.ran_on: dict[str, str] = {}
+        self.placements = Placements(shared, self.learn, self.home.get, self.background, self.ran_on.get)
 
     def learn(self, event: Any) -> None:
         assert isinstance(event, PlacementLearned)
@@ -75,6 +76,7 @@ def a_call(at_s: float = 0.0) -> Any:
         tenant="acme",
         session="s",
         inferred=False,
+        adopted=(),
         remembered_placement=None,
         ready=SimpleNamespace(program=PROGRAM),
         dispatch=None,
@@ -87,6 +89,20 @@ async def test_another_replica_learns_the_first_claim() -> None:
     shared = Shared()
     assert await Replica(shared).run(move_to="w1") == "w1"
     assert await Replica(shared).run() == "w1"
+
+
+async def test_an_inferred_session_goes_on_where_its_first_call_ran_and_the_store_hears_nothing() -> None:
+    shared = Shared()
+    replica = Replica(shared)
+    replica.ran_on["first"] = "w1"
+    second, third = a_call(), a_call()
+    second.inferred = third.inferred = True
+    second.adopted = ("first",)
+    await replica.placements.recall(second)
+    assert await replica.place(second) == "w1"
+    await replica.placements.recall(third)
+    assert await replica.place(third) == "w1"
+    assert shared.asked == shared.claims == 0
 
 
 async def test_a_session_that_moves_stays_where_it_went() -> None:

@@ -1,0 +1,149 @@
+"""Programs begin one after the other: who waits for whom, who does not, and for how long."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.nouns import ReadyCall, Usage
+from gateway.schedule.core import Scheduler
+from gateway.schedule.events import (
+    Arrived,
+    Dispatch,
+    Event,
+    Finished,
+    KneeMeasured,
+    PlacementLearned,
+    Tick,
+    WorkerUp,
+)
+from gateway.schedule.settings import SchedulerSettings
+from hints.model import Objective
+
+BUSY = 4
+"""Calls beside which no program begins: four tenths of ten, which the workers here gain from."""
+
+
+def core(workers: int = 1, *, knee_calls: float | None = 10.0) -> Scheduler:
+    made = Scheduler(SchedulerSettings(admit="calls", max_calls_per_worker=10, max_pause_s=60.0, begin_ratio=0.4))
+    for name in range(workers):
+        made.on(WorkerUp(f"w{name}", ("m",)), 0.0)
+        if knee_calls is not None:
+            made.on(KneeMeasured(f"w{name}", knee_calls), 0.0)
+    return made
+
+
+def call(name: str, program: str | None, *, tenant: str = "t", objective: Objective | None = None) -> Arrived:
+    return Arrived(ReadyCall(name, tenant, "m", 0.0, 90, 10, program=program, objective=objective))
+
+
+def sent(scheduler: Scheduler, event: Event, now_s: float = 0.0) -> list[str]:
+    effects = scheduler.on(event, now_s)
+    scheduler.integrity()
+    return [effect.call_id for effect in effects if isinstance(effect, Dispatch)]
+
+
+def busy(scheduler: Scheduler, tenant: str = "t") -> None:
+    """The first program has as many calls in flight as make others wait."""
+    for number in range(BUSY):
+        assert sent(scheduler, call(f"a{number}", "a", tenant=tenant)) == [f"a{number}"]
+
+
+def test_a_program_waits_until_those_under_way_have_few_calls_and_then_all_its_calls_go():
+    scheduler = core()
+    busy(scheduler)
+    assert sent(scheduler, call("b0", "b")) == []
+    assert sent(scheduler, call("b1", "b")) == []
+    assert sent(scheduler, call("a4", "a")) == ["a4"], "a program under way never waits for this"
+    assert sent(scheduler, Finished("a4")) == []
+    assert sent(scheduler, Finished("a0")) == ["b0", "b1"]
+    assert sent(scheduler, call("b2", "b")) == ["b2"]
+
+
+def test_a_call_of_no_program_goes_at_once():
+    scheduler = core()
+    busy(scheduler)
+    assert sent(scheduler, call("lone", None)) == ["lone"]
+
+
+def test_a_program_that_ran_elsewhere_is_under_way():
+    scheduler = core()
+    busy(scheduler)
+    scheduler.on(PlacementLearned("b", "w0"), 0.0)
+    assert sent(scheduler, call("b0", "b")) == ["b0"]
+
+
+def test_while_nobody_knows_what_a_worker_gains_from_programs_begin_at_once():
+    scheduler = core(knee_calls=None)
+    busy(scheduler)
+    assert sent(scheduler, call("b0", "b")) == ["b0"]
+
+
+def test_a_tenant_begins_on_its_part_however_busy_another_is():
+    scheduler = core()
+    busy(scheduler, "greedy")
+    assert sent(scheduler, call("b0", "b", tenant="modest")) == ["b0"]
+    assert sent(scheduler, call("b1", "b", tenant="modest")) == ["b1"]
+    assert sent(scheduler, call("c0", "c", tenant="modest")) == [], "two of four calls are its part"
+    assert sent(scheduler, call("d0", "d", tenant="greedy")) == []
+
+
+def test_a_latency_call_that_is_all_of_its_program_goes_at_once():
+    scheduler = core()
+    busy(scheduler)
+    assert sent(scheduler, call("asked", "b", objective=Objective.LATENCY)) == ["asked"]
+
+
+def test_nobody_waits_longer_than_the_bound():
+    scheduler = core()
+    busy(scheduler)
+    assert sent(scheduler, call("b0", "b")) == []
+    assert sent(scheduler, Tick(), 59.9) == []
+    assert sent(scheduler, Tick(), 60.0) == ["b0"]
+
+
+def test_beside_an_idle_worker_nobody_waits():
+    scheduler = core(workers=2)
+    home = scheduler.on(call("a0", "a"), 0.0)[0]
+    assert isinstance(home, Dispatch)
+    scheduler.on(PlacementLearned("a", home.worker), 0.0)
+    assert sent(scheduler, call("b0", "b")) == ["b0"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(1, 3))
+def test_where_programs_begin_few_calls_are_in_flight_and_in_the_end_all_have_run(
+    steps: list[tuple[int, bool]], workers: int
+):
+    """Calls of six programs arrive, or the oldest in flight ends; what is left is ended one by one."""
+    scheduler = core(workers)
+    flying: dict[str, str] = {}
+    begun: set[str] = set()
+    arrived: list[str] = []
+    ended = 0
+
+    def follow(event: Event) -> None:
+        for effect in scheduler.on(event, 0.0):
+            assert isinstance(effect, Dispatch)
+            program = effect.call_id.partition(".")[0]
+            if program not in begun:
+                assert sum(worker == effect.worker for worker in flying.values()) < BUSY
+            begun.add(program)
+            flying[effect.call_id] = effect.worker
+        scheduler.integrity()
+
+    def end_one() -> None:
+        nonlocal ended
+        name = next(iter(flying))
+        del flying[name]
+        ended += 1
+        follow(Finished(name, Usage(90, 10, 0)))
+
+    for program, ends in steps:
+        if ends and flying:
+            end_one()
+        else:
+            arrived.append(f"p{program}.{len(arrived)}")
+            follow(call(arrived[-1], f"p{program}"))
+    while flying:
+        end_one()
+    assert ended == len(arrived)
