@@ -45,7 +45,7 @@ class Programs:
         said = DeclaredCall(
             call.call_id, hint.objective, hint.step, hint.inputs, hint.after, plan.names, plan.lists
         )
-        self._tell(graph.declare(said))
+        self._tell(graph, graph.declare(said))
 
     def ready(self, call: Call, plan: Plan) -> None:
         """The call is about to be queued: give it its standing, and its place in the reserve."""
@@ -94,16 +94,18 @@ class Programs:
         changes = graph.end(call.call_id)
         if not len(graph):
             del self._graphs[key]
-        self._tell(changes)
+        self._tell(graph, changes)
 
     def find(self, tenant: str, session: str) -> ProgramGraph | None:
         """The graph of one session, while it has calls here."""
         return self._graphs.get((tenant, session))
 
-    def _tell(self, changes: Changes) -> None:
+    def _tell(self, graph: ProgramGraph, changes: Changes) -> None:
+        left_calls = len(graph)
         for call_id, standing in changes:
             call = self._calls[call_id]
-            call.ready = replace(call.ready, objective=standing.objective, standing=standing)
+            objective = standing.objective
+            call.ready = replace(call.ready, objective=objective, standing=standing, left_calls=left_calls)
             self._feed(Restood(call.ready))
 
 

@@ -18,7 +18,7 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
 
     It may where its program has run anywhere before; where fewer calls are in flight than `ratio` times as many as
     the worker gains from; where its tenant has less than its part of these, all tenants in flight there alike; and
-    if it is all that a person waits for. While nobody knows what a worker gains from, any may.
+    if somebody waits for it who has not declared a graph. While nobody knows what a worker gains from, any may.
     """
     if program.worker is not None:
         return True
@@ -30,4 +30,4 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
         return True
     own_calls = worker.tenant_calls.get(call.tenant, 0)
     tenants = len(worker.tenant_calls) + (not own_calls)
-    return own_calls * tenants < most_calls or (call.objective is Objective.LATENCY and call.left_calls <= 1)
+    return own_calls * tenants < most_calls or (call.objective is Objective.LATENCY and call.standing is None)

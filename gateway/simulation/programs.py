@@ -39,17 +39,16 @@ class LiveProgram:
         self._graph = ProgramGraph(plan.start_s)
         self._ids = [f"{number}.{index}" for index in range(len(plan.calls))]
 
-    def begin(self) -> Iterator[LiveCall]:
-        """The calls that wait for none; where the gateway runs the program it is told all of them."""
-        if self._mode is Mode.GATEWAY:
-            for index, call in enumerate(self.plan.calls):
-                declared = DeclaredCall(
-                    self._ids[index], call.objective, call.step, call.reads, call.after, (call.step,)
-                )
-                self._graph.declare(declared)
-        for index, call in enumerate(self.plan.calls):
-            if not call.waits_for:
-                yield self._live(index)
+    def begin(self) -> list[LiveCall]:
+        """All its calls, in the order in which its client sends them where the gateway runs it."""
+        return [self._live(index) for index in range(len(self.plan.calls))]
+
+    def declare(self, call: LiveCall) -> Changes:
+        """The gateway is told of a call: how others stand now."""
+        plan = call.plan
+        return self._graph.declare(
+            DeclaredCall(call.call_id, plan.objective, plan.step, plan.reads, plan.after, (plan.step,))
+        )
 
     def arrived(self, now_s: float) -> None:
         """One more of its calls is with the gateway."""

@@ -100,17 +100,35 @@ class World:
 
     def _begin(self, program: LiveProgram) -> None:
         for call in program.begin():
-            self._send(program, call, self._now_s)
+            waits = bool(call.plan.waits_for)
+            if self._settings.mode is Mode.GATEWAY:
+                told_s = self._told_s(program, call) if waits else self._reaches_s(program, call, self._now_s)
+                self._at(told_s, partial(self._declare, program, call))
+            if not waits:
+                self._send(program, call, self._now_s)
         if not program.left:
             self._finish(program)
 
     def _send(self, program: LiveProgram, call: LiveCall, from_s: float) -> None:
-        """A call reaches the gateway once it has come all the way, or at once where the gateway had it already."""
+        """A call's client may send it now."""
+        self._at(self._reaches_s(program, call, from_s), partial(self._arrive, program, call))
+
+    def _reaches_s(self, program: LiveProgram, call: LiveCall, from_s: float) -> float:
+        """When it has come all the way to the gateway, which may have it already."""
         plan = call.plan
-        from_s = max(from_s + plan.gap_s, program.plan.start_s + plan.at_s)
-        here_already = self._settings.mode is Mode.GATEWAY and plan.waits_for and not plan.gap_s
-        trips = 0.0 if here_already else 1.0 if plan.waits_for else 0.5
-        self._at(from_s + trips * self._settings.round_trip_s, partial(self._arrive, program, call))
+        if self._settings.mode is Mode.GATEWAY and plan.waits_for and not plan.gap_s:
+            return max(from_s, self._told_s(program, call))
+        trips = 1.0 if plan.waits_for else 0.5
+        sent_s = max(from_s + plan.gap_s, program.plan.start_s + plan.at_s)
+        return sent_s + trips * self._settings.round_trip_s
+
+    def _told_s(self, program: LiveProgram, call: LiveCall) -> float:
+        """When the gateway hears of a call that has to wait for others."""
+        return program.plan.start_s + call.plan.at_s + 0.5 * self._settings.round_trip_s
+
+    def _declare(self, program: LiveProgram, call: LiveCall) -> None:
+        """The gateway hears of a call, which may have to wait for others."""
+        self._restand(program, program.declare(call))
 
     def _arrive(self, program: LiveProgram, call: LiveCall) -> None:
         program.arrived(self._now_s)
@@ -197,17 +215,22 @@ class World:
         program.left_gateway(self._now_s)
         self._feed(events.Finished(call.call_id, usage))
         if self._settings.mode is Mode.GATEWAY:
-            self._restand(program.end(call))
+            self._restand(program, program.end(call))
         for follower in program.ended(call):
             self._send(program, follower, self._now_s)
         if not program.left:
             self._finish(program)
 
-    def _restand(self, changes: Changes) -> None:
+    def _restand(self, program: LiveProgram, changes: Changes) -> None:
         for call_id, standing in changes:
             call = self._calls.get(call_id)
             if call is not None and call.ready is not None:
-                call.ready = replace(call.ready, standing=standing, objective=standing.objective)
+                call.ready = replace(
+                    call.ready,
+                    objective=standing.objective,
+                    standing=standing,
+                    left_calls=program.left_calls,
+                )
                 self._feed(events.Restood(call.ready))
 
     def _lose(self, call: LiveCall) -> None:

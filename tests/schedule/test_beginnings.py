@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from gateway.nouns import ReadyCall, Usage
+from gateway.nouns import ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
     Arrived,
@@ -88,10 +89,16 @@ def test_a_tenant_begins_on_its_part_however_busy_another_is():
     assert sent(scheduler, call("d0", "d", tenant="greedy")) == []
 
 
-def test_a_latency_call_that_is_all_of_its_program_goes_at_once():
+def test_a_latency_call_of_no_graph_goes_at_once_and_one_of_a_graph_waits_its_programs_turn():
     scheduler = core()
     busy(scheduler)
-    assert sent(scheduler, call("asked", "b", objective=Objective.LATENCY)) == ["asked"]
+    asked = call("asked", "b", objective=Objective.LATENCY)
+    assert sent(scheduler, asked) == ["asked"]
+    standing = Standing(Objective.LATENCY, depth=1)
+    declared = replace(asked.call, call_id="declared", program="c", standing=standing, left_calls=1)
+    assert sent(scheduler, Arrived(declared)) == []
+    assert sent(scheduler, Finished("a0")) == []
+    assert sent(scheduler, Finished("a1")) == ["declared"]
 
 
 def test_nobody_waits_longer_than_the_bound():
