@@ -71,6 +71,7 @@ class WorkerRates:
         "prefill_s",
         "samples",
         "service_error",
+        "stall_s",
     )
 
     def __init__(self, prefill_s: float = START_PREFILL_S, decode_s: float = START_DECODE_S) -> None:
@@ -85,6 +86,8 @@ class WorkerRates:
         """For a prompt of none."""
         self.decode_s = decode_s
         """Of a step at the batch and context of the recent replies."""
+        self.stall_s = 0.0
+        """What others' prompts have lately added to a step."""
         self.knee_calls: float | None = None
         """At once, beyond which more hardly raise its throughput; None until that was measured (`knee.py`)."""
         self._calls, self._context = 1.0, 0.0
@@ -111,7 +114,8 @@ class WorkerRates:
 
     def predict_s(self, missing_tokens: float, output_tokens: float) -> float:
         """Service time of a call with nobody ahead of it, beside as many others as there were lately."""
-        return self.prefill_base_s + missing_tokens * self.prefill_s + output_tokens * self.decode_s
+        step_s = self.decode_s + self.stall_s
+        return self.prefill_base_s + missing_tokens * self.prefill_s + output_tokens * step_s
 
     def call_s(
         self,
@@ -169,6 +173,8 @@ class WorkerRates:
             self._decode.learn(sample.calls, sample.context_tokens / 1000.0, decode_s / steps, weight)
             self._calls += (sample.calls - self._calls) * (1 - OPERATING_DECAY)
             self._context += (sample.context_tokens - self._context) * (1 - OPERATING_DECAY)
+            stall_s = sample.beside_tokens * self.prefill_s / steps
+            self.stall_s += (stall_s - self.stall_s) * (1 - OPERATING_DECAY)
 
     def settle(self, to: WorkerRates) -> None:
         """Work out the rates, pulled towards those given."""
@@ -177,7 +183,7 @@ class WorkerRates:
         decode.settle(to._decode, PULL_DECODE[0], PULL_DECODE[1], PULL_DECODE[2])
         self.prefill_base_s, self.prefill_s = prefill.c0, max(prefill.c1, 1e-9)
         if not decode.weight:
-            self._calls, self._context = to._calls, to._context
+            self._calls, self._context, self.stall_s = to._calls, to._context, to.stall_s
         self.decode_s = max(decode.value(self._calls, self._context / 1000.0), 1e-9)
 
     def fade(self, by: float) -> None:

@@ -61,6 +61,20 @@ def test_replies_that_come_at_once_teach_their_total():
     assert times.add("a").predict_s(1500, 150) == pytest.approx(7.5, rel=0.15)
 
 
+def test_what_others_prompts_took_lately_is_expected_again_and_no_step_is_taken_to_be_longer():
+    times = ServiceTimes()
+    feed(times, "a", 0.001, 0.02)
+    rates = times.add("a")
+    alone_s = rates.predict_s(200, 50)
+    for _ in range(100):
+        first_s, beside_s = 0.2, 1.0
+        times.observe("a", ServiceSample(200, 0, 50, first_s, first_s + 1.0 + beside_s, beside_tokens=1000.0))
+    assert rates.predict_s(200, 50) == pytest.approx(alone_s + 1.0, rel=0.1)
+    assert rates.decode_s == pytest.approx(0.02, rel=0.1)
+    feed(times, "a", 0.001, 0.02)
+    assert rates.predict_s(200, 50) == pytest.approx(alone_s, rel=0.1)
+
+
 def test_what_was_learned_of_an_unused_worker_fades_to_the_fleet():
     times = ServiceTimes()
     feed(times, "slow", 0.02, 0.2)
