@@ -8,7 +8,7 @@ each, both sides of a ratio alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
@@ -135,11 +135,16 @@ def sustained_per_s(runs: Sequence[Outcome]) -> float:
 
     The last ones, of programs that are alone by then, say nothing of capacity. Raises: ValueError, without calls.
     """
-    ended_s = sorted(at_s for run in runs for at_s in run.calls_s)
+    return sustained_rate(len(runs), (at_s for run in runs for at_s in run.calls_s))
+
+
+def sustained_rate(programs: int, calls_s: Iterable[float]) -> float:
+    """The same of so many programs, whose calls ended at these times. Raises: ValueError, without calls."""
+    ended_s = sorted(calls_s)
     counted = math.ceil(_COUNTED * len(ended_s))
     if not counted:
         raise ValueError("no call has ended")
-    return len(runs) * counted / len(ended_s) / ended_s[counted - 1]
+    return programs * counted / len(ended_s) / ended_s[counted - 1]
 
 
 def most_per_s(records: Records, load: str, programs: int = 100) -> float | None:

@@ -1,0 +1,41 @@
+"""The ablation's tables: what is in them, and that they are the same for the same seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.simulation.settings import WorldSettings
+from loadtest import ablation
+from loadtest.ablation import OFF, Experiment, main
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+FLAGS = ["--loads", "map-reduce", "--rates", "1.2", "--count", "8", "--seeds", "1", "--processes", "1"]
+
+
+def test_nothing_is_below_the_bound_and_nothing_shown_below_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(FLAGS) == 0
+    nearness, ablated = capsys.readouterr().out.strip().split("\n\n")
+    (load, bound, best, _, *shown) = rows(nearness)[2]
+    assert load == "map-reduce at 1.2"
+    assert 0 < float(bound) <= float(best) <= min(map(float, shown))
+    assert [row[0] for row in rows(ablated)[2:]] == list(OFF)
+
+    main(FLAGS)
+    assert capsys.readouterr().out.strip().split("\n\n") == [nearness, ablated]
+
+
+def test_capacity_is_what_a_burst_sustains() -> None:
+    two, four = (Experiment(WorldSettings(workers=workers), 20).capacity_per_s("single") for workers in (2, 4))
+    assert 1.5 * two < four < 2.5 * two
+
+
+@pytest.mark.parametrize(
+    "flags", [["--loads", "nothing"], ["--count", "0"], ["--rates", "-1"], ["--profile", "none"]]
+)
+def test_flags_that_cannot_be_are_named(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablation.main(flags) == 2
+    assert capsys.readouterr().err.startswith("ablation: ")
