@@ -98,7 +98,7 @@ class Board:
         self._push(entry, entry.pool.stranded, now_s, due_s, None)
 
     def pause(self, entry: Entry, now_s: float, due_s: float) -> None:
-        """Queue a call whose program has no claim."""
+        """Queue a call whose program waits for its turn or claim."""
         self.paused += 1
         self._push(entry, entry.pool.paused, now_s, due_s, None)
 
