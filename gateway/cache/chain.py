@@ -16,9 +16,9 @@ from xxhash import xxh3_64_intdigest
 
 from gateway.nouns import NO_CHAIN, Chain
 
-STRIDE_BYTES: Final = 1024
+STRIDE_BYTES: Final = 256
 """The first stride inside a message; it doubles after every `STRIDES_PER_WIDTH` strides of one prompt."""
-STRIDES_PER_WIDTH: Final = 64
+STRIDES_PER_WIDTH: Final = 32
 DENSE_MESSAGES: Final = 1024
 """So many message ends are all boundaries; later ones only where a stride has passed since the last boundary."""
 TOKENS_PER_BYTE: Final = 0.25
@@ -42,7 +42,7 @@ def build_chain(
 
     `salt` separates trust groups, as the engine's `cache_salt` does. `tokens_per_byte` is the estimate for this
     prompt (estimated prompt tokens over bytes, so that the last boundary agrees with it); `message_tokens` is at
-    least 1. The number of boundaries grows with the logarithm of the size beyond 1,024 messages and 64 KB.
+    least 1. The number of boundaries grows with the logarithm of the size beyond 1,024 messages and 8 KB.
     """
     if not messages and not tools:
         return NO_CHAIN

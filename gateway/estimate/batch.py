@@ -6,14 +6,14 @@ difference of two sums over the time between them, whatever came and went.
 
 from __future__ import annotations
 
-Mark = tuple[float, float, float, float]
-"""A moment, and by then: call seconds, token seconds, prompt tokens prefilled. A plain tuple: made often."""
+Mark = tuple[float, float, float]
+"""A moment, and by then: call seconds, token seconds. A plain tuple: made often."""
 
 
 class Batch:
     """The calls in flight on one worker and the tokens of their contexts. Mutable; constant memory."""
 
-    __slots__ = ("_at_s", "_call_seconds", "_prefilled_tokens", "_token_seconds", "calls", "context_tokens")
+    __slots__ = ("_at_s", "_call_seconds", "_token_seconds", "calls", "context_tokens")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -22,7 +22,6 @@ class Batch:
         self._at_s = 0.0
         self._call_seconds = 0.0
         self._token_seconds = 0.0
-        self._prefilled_tokens = 0.0
 
     def enter(self, context_tokens: int, now_s: float) -> Mark:
         """A call is in flight from now on."""
@@ -30,10 +29,6 @@ class Batch:
         self.calls += 1
         self.context_tokens += context_tokens
         return mark
-
-    def prefilled(self, tokens: int) -> None:
-        """Somebody's prompt of so many missing tokens is done."""
-        self._prefilled_tokens += tokens
 
     def leave(self, context_tokens: int, now_s: float) -> None:
         """A call is in flight no more."""
@@ -44,18 +39,17 @@ class Batch:
     def mark(self, now_s: float) -> Mark:
         """The sums by now."""
         self._advance(now_s)
-        return now_s, self._call_seconds, self._token_seconds, self._prefilled_tokens
+        return now_s, self._call_seconds, self._token_seconds
 
-    def since(self, mark: Mark, now_s: float) -> tuple[float, float, float]:
-        """Mean calls and context tokens since the mark, and prompt tokens whose prefill ended meanwhile."""
+    def since(self, mark: Mark, now_s: float) -> tuple[float, float]:
+        """Mean calls and context tokens since the mark."""
         self._advance(now_s)
-        at_s, call_seconds, token_seconds, prefilled_tokens = mark
+        at_s, call_seconds, token_seconds = mark
         passed_s = now_s - at_s
-        beside_tokens = self._prefilled_tokens - prefilled_tokens
         if passed_s <= 0:
-            return float(self.calls), float(self.context_tokens), beside_tokens
+            return float(self.calls), float(self.context_tokens)
         calls = (self._call_seconds - call_seconds) / passed_s
-        return calls, (self._token_seconds - token_seconds) / passed_s, beside_tokens
+        return calls, (self._token_seconds - token_seconds) / passed_s
 
     def _advance(self, now_s: float) -> None:
         passed_s = now_s - self._at_s

@@ -14,6 +14,8 @@ from typing import Final
 DECAY: Final = 0.98
 """The coefficients follow about fifty recent samples."""
 SUMS: Final = 9
+Triple = tuple[float, float, float]
+NOTHING: Final[Triple] = (0.0, 0.0, 0.0)
 MAX_ROUNDS: Final = 64
 NEAR_ENOUGH: Final = 1e-3
 """A round that moves the coefficients by less than this part of what they have to explain is the last."""
@@ -63,10 +65,15 @@ class Fit:
         self._b1 *= by
         self._b2 *= by
 
-    def settle(self, to: Fit, p0: float, p1: float, p2: float) -> None:
-        """Work out the coefficients, pulled towards those of `to` with the precisions given (all above 0)."""
+    def settle(self, to: Fit, p0: float, p1: float, p2: float, less: Triple = NOTHING) -> None:
+        """Work out the coefficients, pulled towards those of `to` with the precisions given (all above 0).
+
+        `less`: what something else explains of the sums of x y.
+        """
         a00, a11, a22 = self._s00 + p0, self._s11 + p1, self._s22 + p2
-        r0, r1, r2 = self._b0 + p0 * to.c0, self._b1 + p1 * to.c1, self._b2 + p2 * to.c2
+        r0 = self._b0 - less[0] + p0 * to.c0
+        r1 = self._b1 - less[1] + p1 * to.c1
+        r2 = self._b2 - less[2] + p2 * to.c2
         s01, s02, s12 = self._s01, self._s02, self._s12
         m1, m2 = s01 / a00, s02 / a00
         b11, b12, b22 = a11 - m1 * s01, s12 - m1 * s02, a22 - m2 * s02
@@ -79,10 +86,11 @@ class Fit:
             c0, c1, c2 = _descend((c0, c1, c2), (a00, a11, a22), (s01, s02, s12), (r0, r1, r2))
         self.c0, self.c1, self.c2 = c0, c1, c2
 
-    def dump(self) -> list[float]:
-        """The sums."""
+    def dump(self, less: Triple = NOTHING) -> list[float]:
+        """The sums, without what something else explains of those of x y."""
         of_x = [self._s00, self._s01, self._s02, self._s11, self._s12, self._s22]
-        return [*of_x, self._b0, self._b1, self._b2]
+        of_xy = zip((self._b0, self._b1, self._b2), less, strict=True)
+        return [*of_x, *(max(0.0, own - other) for own, other in of_xy)]
 
     def load(self, sums: Sequence[float], most: float) -> None:
         """Add sums that `dump` gave, weighing at most `most`. Raises: ValueError for what it never gives."""
@@ -102,11 +110,11 @@ class Fit:
 
 
 def _descend(
-    c: tuple[float, float, float],
-    a: tuple[float, float, float],
-    s: tuple[float, float, float],
-    r: tuple[float, float, float],
-) -> tuple[float, float, float]:
+    c: Triple,
+    a: Triple,
+    s: Triple,
+    r: Triple,
+) -> Triple:
     """The least squares with no coefficient below 0, by coordinate descent: each step can only come nearer."""
     a0, a1, a2 = a
     s01, s02, s12 = s

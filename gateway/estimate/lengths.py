@@ -49,7 +49,7 @@ class LengthEstimator:
         self._errors: OrderedDict[str, Accuracy] = OrderedDict()
         self._doors: list[int] = [0] * DOORS
 
-    def expect(
+    def forecast(
         self,
         model: str,
         name: str | None = None,
@@ -59,22 +59,6 @@ class LengthEstimator:
         max_tokens: int | None = None,
         expected_tokens: int | None = None,
         n: int = 1,
-    ) -> int:
-        """Expected output tokens of a call; see `forecast`."""
-        return self.forecast(
-            model, name, step, template=template, max_tokens=max_tokens, expected_tokens=expected_tokens, n=n
-        )[0]
-
-    def forecast(
-        self,
-        model: str,
-        name: str | None,
-        step: str | None,
-        *,
-        template: int,
-        max_tokens: int | None,
-        expected_tokens: int | None,
-        n: int,
     ) -> tuple[int, int]:
         """Output tokens of a call of `n` replies, at least 1: the mean, and what one reply in ten exceeds.
 
@@ -100,7 +84,7 @@ class LengthEstimator:
     def distribution(
         self, model: str, name: str | None = None, step: str | None = None, template: int = 0
     ) -> Sketch | None:
-        """What `expect` goes by: mean, quantiles, P(> x) and what remains after x tokens. Not to be changed."""
+        """What `forecast` goes by: mean, quantiles and what remains after x tokens. Not to be changed."""
         return self._best(model, name, step, template)
 
     def observe(

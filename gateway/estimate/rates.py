@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gateway.estimate.accuracy import Accuracy
-from gateway.estimate.fit import Fit
+from gateway.estimate.cross import Cross
+from gateway.estimate.fit import DECAY, Fit
 
 START_PREFILL_S: Final = 0.0005
 """Per token, before anything is known, as the next."""
@@ -19,6 +20,8 @@ PULL_DECODE: Final = (64.0, 1024.0, 1024.0)
 """The same of a step: as from 64 steps of four calls and four thousand tokens."""
 PREFILL_SCALE: Final = 64.0
 """A first token's time varies by so many tokens' worth, and by the square root of the tokens."""
+STEPS_SCALE: Final = 16.0
+"""And the time of so many steps varies as much as that of these tokens."""
 MAX_STEPS: Final = 256.0
 """A reply counts for at most so many steps."""
 OUTLIER: Final = 20.0
@@ -39,8 +42,8 @@ class ServiceSample(NamedTuple):
     """One complete reply's timing (a tuple: one is made for every reply that teaches)."""
 
     missing_tokens: int
-    ahead_tokens: int
-    """Missing prompt tokens already in prefill at dispatch."""
+    ahead_tokens: float
+    """Others' missing prompt tokens computed between dispatch and the first token."""
     output_tokens: int
     first_byte_s: float
     total_s: float
@@ -61,6 +64,7 @@ class WorkerRates:
     __slots__ = (
         "_calls",
         "_context",
+        "_cross",
         "_decode",
         "_prefill",
         "decode_error",
@@ -77,6 +81,7 @@ class WorkerRates:
     def __init__(self, prefill_s: float = START_PREFILL_S, decode_s: float = START_DECODE_S) -> None:
         self._prefill = Fit()
         self._decode = Fit()
+        self._cross = Cross()
         self._prefill.c1 = prefill_s
         self._decode.c1 = START_CALL_S
         self._decode.c0 = max(decode_s - START_CALL_S, 0.0)
@@ -145,42 +150,51 @@ class WorkerRates:
     def split(self, sample: ServiceSample) -> tuple[float, float]:
         """The reply's time until its first token, and of its decoding without what others' prompts took of it.
 
-        The first is 0 where its end is not known.
+        Where nobody knows when its first token came, all of its time, and 0.
         """
-        output, total_s = sample.output_tokens, sample.total_s
-        first_s = self.first_token_s(sample.missing_tokens + sample.ahead_tokens)
-        steps_s = output * self.step_s(sample.calls, sample.context_tokens)
-        beside_s = sample.beside_tokens * self.prefill_s
-        decode_s = total_s - sample.first_byte_s
-        prefill_s = sample.first_byte_s
-        if output > 1 and decode_s < UNSTREAMED_SHARE * total_s:
-            expected_s = first_s + steps_s + beside_s
-            prefill_s = total_s * first_s / expected_s
-            decode_s = total_s - prefill_s
-        decode_s = max(decode_s - beside_s, LEAST_DECODE * decode_s)
+        first_s = self.first_token_s(_prompt_tokens(sample))
+        steps_s = sample.output_tokens * self.step_s(sample.calls, sample.context_tokens)
         most = OUTLIER if self.samples < YOUNG else STALL
-        return min(prefill_s, most * first_s), min(decode_s, most * steps_s)
+        if not _is_streamed(sample):
+            return min(sample.total_s, most * (first_s + steps_s)), 0.0
+        decode_s = sample.total_s - sample.first_byte_s
+        decode_s = max(decode_s - sample.beside_tokens * self.prefill_s, LEAST_DECODE * decode_s)
+        return min(sample.first_byte_s, most * first_s), min(decode_s, most * steps_s)
 
     def learn(self, sample: ServiceSample, parts: tuple[float, float]) -> None:
         """Add one reply; a single output token came with the first byte and says nothing of steps."""
         prefill_s, decode_s = parts
-        tokens = sample.missing_tokens + sample.ahead_tokens
-        if tokens > 0:
-            self._prefill.learn(tokens, 0.0, prefill_s, 1.0 / (tokens / PREFILL_SCALE + 1.0))
+        tokens = _prompt_tokens(sample)
         steps = float(sample.output_tokens - 1)
+        calls, kilotokens = sample.calls, sample.context_tokens / 1000.0
+        if not _is_streamed(sample):
+            weight = 1.0 / (tokens / PREFILL_SCALE + 1.0 + steps / STEPS_SCALE)
+            self._prefill.learn(tokens, 0.0, prefill_s, weight)
+            self._decode.learn(calls, kilotokens, prefill_s / steps, weight * steps * steps)
+            self._cross.learn(tokens, calls, kilotokens, weight * steps)
+        else:
+            self._cross.fade(DECAY)
+            if tokens > 0:
+                self._prefill.learn(tokens, 0.0, prefill_s, 1.0 / (tokens / PREFILL_SCALE + 1.0))
+            if steps >= 1.0:
+                self._decode.learn(calls, kilotokens, decode_s / steps, min(steps, MAX_STEPS))
         if steps >= 1.0:
-            weight = min(steps, MAX_STEPS)
-            self._decode.learn(sample.calls, sample.context_tokens / 1000.0, decode_s / steps, weight)
             self._calls += (sample.calls - self._calls) * (1 - OPERATING_DECAY)
             self._context += (sample.context_tokens - self._context) * (1 - OPERATING_DECAY)
             stall_s = sample.beside_tokens * self.prefill_s / steps
             self.stall_s += (stall_s - self.stall_s) * (1 - OPERATING_DECAY)
 
-    def settle(self, to: WorkerRates) -> None:
-        """Work out the rates, pulled towards those given."""
+    def settle(self, to: WorkerRates, pull: float = 1.0) -> None:
+        """Work out the rates, pulled towards those given: as by a few replies, times `pull`.
+
+        Each relation once, without what the other explains as it is by now: they converge from reply to reply.
+        """
         prefill, decode = self._prefill, self._decode
-        prefill.settle(to._prefill, PULL_PREFILL[0], PULL_PREFILL[1], 1.0)
-        decode.settle(to._decode, PULL_DECODE[0], PULL_DECODE[1], PULL_DECODE[2])
+        base, token, one = PULL_PREFILL[0] * pull, PULL_PREFILL[1] * pull, PULL_DECODE[0] * pull
+        call, kilotoken = PULL_DECODE[1] * pull, PULL_DECODE[2] * pull
+        cross = self._cross
+        prefill.settle(to._prefill, base, token, 1.0, cross.of_second(decode))
+        decode.settle(to._decode, one, call, kilotoken, cross.of_first(prefill))
         self.prefill_base_s, self.prefill_s = prefill.c0, max(prefill.c1, 1e-9)
         if not decode.weight:
             self._calls, self._context, self.stall_s = to._calls, to._context, to.stall_s
@@ -190,13 +204,14 @@ class WorkerRates:
         """Let what was learned weigh less."""
         self._prefill.fade(by)
         self._decode.fade(by)
+        self._cross.fade(by)
 
     def note_errors(self, sample: ServiceSample) -> None:
         """Compare what would have been predicted of this reply with what came, before anything is learned of it."""
         missing, ahead, output, first_byte_s, total_s = sample[:5]
         first_s = self.first_token_s(missing + ahead)
         steps_s = output * self.step_s(sample.calls, sample.context_tokens) + sample.beside_tokens * self.prefill_s
-        if total_s - first_byte_s >= UNSTREAMED_SHARE * total_s and output > 1:
+        if output > 1 and _is_streamed(sample):
             self.prefill_error.note(first_s, first_byte_s)
             self.decode_error.note(steps_s, total_s - first_byte_s)
         self.service_error.note(sample.predicted_s or first_s + steps_s, total_s)
@@ -204,7 +219,8 @@ class WorkerRates:
 
     def dump(self) -> tuple[list[float], list[float]]:
         """What is known, in a compact form: of the first token, of steps."""
-        return self._prefill.dump(), self._decode.dump()
+        cross = self._cross
+        return self._prefill.dump(cross.of_second(self._decode)), self._decode.dump(cross.of_first(self._prefill))
 
     def load(self, prefill: Sequence[float], decode: Sequence[float]) -> None:
         """Add what `dump` gave, as a prior that own replies soon outweigh. Raises: ValueError."""
@@ -212,3 +228,14 @@ class WorkerRates:
             self._prefill.load(prefill, LENT_PREFILL)
         if any(decode):
             self._decode.load(decode, LENT_STEPS)
+
+
+def _is_streamed(sample: ServiceSample) -> bool:
+    """Whether its first byte was its first token; a reply of one token is both."""
+    return sample.output_tokens <= 1 or sample.total_s - sample.first_byte_s >= UNSTREAMED_SHARE * sample.total_s
+
+
+def _prompt_tokens(sample: ServiceSample) -> float:
+    """Those that were computed until its first token; until its end where nobody knows when that came."""
+    tokens = sample.missing_tokens + sample.ahead_tokens
+    return tokens if _is_streamed(sample) else tokens + sample.beside_tokens

@@ -17,13 +17,19 @@ from gateway.estimate.rates import ServiceSample, WorkerRates
 HALF_LIFE_S: Final = 180.0
 MAX_LENT: Final = 1024
 SETTLED: Final = 64
-"""Until so many replies of it, a worker is pulled towards the fleet with every reply; then as time passes."""
+"""Until so many replies of it, a worker is pulled along whenever the fleet's rates move; then as time passes."""
+GUESSED: Final = 0.1
+"""What the rates before any reply weigh, of what the fleet's weigh for its workers: they are nobody's."""
+MOVED: Final = 0.01
+"""The fleet's rates have moved where one of them differs by so much from what workers were last pulled towards."""
+FOLLOWING: Final = 4
+"""So many workers are pulled along for each reply, on average, however many have few."""
 
 
 class ServiceTimes:
     """The rates of every worker, and of the fleet. Mutable; as many entries as workers added."""
 
-    __slots__ = ("_lent", "_start", "_workers", "_young", "fleet")
+    __slots__ = ("_credit", "_followed", "_lent", "_start", "_workers", "_young", "fleet")
 
     def __init__(self) -> None:
         self._start = WorkerRates()
@@ -34,6 +40,10 @@ class ServiceTimes:
         self._young: dict[str, WorkerRates] = {}
         """Workers with few replies yet: mostly as fast as the fleet is by now, not as it was at their last reply.
         Else one that was seen early seems slower than its like, as long as the fleet is found to be fast."""
+        self._followed = (0.0, 0.0, 0.0)
+        """The fleet's rates when these last followed."""
+        self._credit = MAX_LENT
+        """How many of these may be pulled along by now."""
 
     def add(self, worker: str) -> WorkerRates:
         """The worker's rates, starting as the fleet's. The same object is updated in place from then on."""
@@ -70,11 +80,13 @@ class ServiceTimes:
         fleet.learn(sample, parts)
         rates.learn(sample, parts)
         if self._young:
-            self._follow()
-        if worker not in self._young:
-            rates.settle(fleet)
-        elif rates.samples >= SETTLED:
-            del self._young[worker]
+            fleet.settle(self._start, GUESSED)
+            self._credit += FOLLOWING
+            if self._credit >= len(self._young) and _has_moved(self._followed, _speed(fleet)):
+                self._follow()
+        rates.settle(fleet)
+        if rates.samples >= SETTLED:
+            self._young.pop(worker, None)
 
     def bound(self, worker: str, knee_calls: float) -> None:
         """It was measured that the worker gains nothing from more calls at once."""
@@ -108,17 +120,26 @@ class ServiceTimes:
             learns.load(*lent.dump())
         if rates.knee_calls is None:
             rates.knee_calls = lent.knee_calls
+        self.fleet.settle(self._start, GUESSED)
         self._follow()
 
     def age(self, elapsed_s: float) -> None:
         """Let what was learned fade as time passes (call about once a second)."""
         fade = 0.5 ** (elapsed_s / HALF_LIFE_S)
-        self.fleet.settle(self._start)
+        self.fleet.settle(self._start, GUESSED)
         for rates in self._workers.values():
             rates.fade(fade)
             rates.settle(self.fleet)
 
     def _follow(self) -> None:
-        self.fleet.settle(self._start)
+        self._followed, self._credit = _speed(self.fleet), 0
         for young in self._young.values():
             young.settle(self.fleet)
+
+
+def _speed(rates: WorkerRates) -> tuple[float, float, float]:
+    return rates.prefill_base_s, rates.prefill_s, rates.decode_s
+
+
+def _has_moved(before: Sequence[float], now: Sequence[float]) -> bool:
+    return any(abs(new - old) > MOVED * old for old, new in zip(before, now, strict=True))

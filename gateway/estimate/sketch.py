@@ -92,14 +92,6 @@ class Sketch:
                 break
         return self._value(last) if self._weight else 0.0
 
-    def above(self, value: float) -> float:
-        """The share of the samples that exceed this value."""
-        if not self._weight:
-            return 0.0
-        return (
-            sum([weight for bucket, weight in self._buckets.items() if self._value(bucket) > value]) / self._weight
-        )
-
     def capped_mean(self, cap: float) -> float:
         """The expected value where nothing can exceed `cap`."""
         if not self._weight:

@@ -158,24 +158,33 @@ class Board:
         entry.first_byte_s = None
         entry.missing_tokens = missing_tokens
         entry.charged_tokens = tokens = missing_tokens + output_tokens
-        entry.ahead_tokens = worker.prefill_tokens
+        backlog = worker.backlog
+        entry.prefill_ends = backlog.enter(missing_tokens, now_s)
+        entry.computed_tokens = backlog.computed_tokens
+        entry.ahead_tokens = backlog.waiting_tokens - missing_tokens
         entry.predicted_s = predicted_s = rates.predict_s(missing_tokens, output_tokens)
         worker.calls += 1
         worker.tenant_calls[entry.call.tenant] = worker.tenant_calls.get(entry.call.tenant, 0) + 1
         worker.tokens += tokens
-        worker.prefill_tokens += missing_tokens
         worker.service_s += predicted_s
         if entry.call.objective is not None:
             _count_flight(entry, worker, 1)
 
     def first_byte(self, entry: Entry, now_s: float) -> None:
         """The prefill of a call in flight is over."""
-        if entry.worker is not None and entry.first_byte_s is None:
+        worker = entry.worker
+        if worker is not None and entry.first_byte_s is None:
             entry.first_byte_s = now_s
-            entry.worker.prefill_tokens -= entry.missing_tokens
-            batch = entry.worker.batch
-            batch.prefilled(entry.missing_tokens)
-            entry.mark = batch.mark(now_s)
+            backlog = worker.backlog
+            backlog.reach(entry.prefill_ends, now_s)
+            entry.ahead_tokens = backlog.computed_tokens - entry.computed_tokens - entry.missing_tokens
+            entry.computed_tokens = backlog.computed_tokens
+            entry.mark = worker.batch.mark(now_s)
+
+    def computed(self, entry: Entry, now_s: float) -> None:
+        """The call in flight has its reply: so its prompt was computed, whether its first byte was seen or not."""
+        if entry.worker is not None:
+            entry.worker.backlog.reach(entry.prefill_ends, now_s)
 
     def release(self, entry: Entry, now_s: float) -> WorkerState:
         """The call is in flight no more; the worker it was on is returned."""
@@ -192,9 +201,7 @@ class Board:
             worker.tenant_calls[entry.call.tenant] = left_calls
         worker.tokens -= entry.charged_tokens
         worker.batch.leave(entry.context_tokens, now_s)
-        if entry.first_byte_s is None:
-            worker.prefill_tokens -= entry.missing_tokens
-            worker.batch.prefilled(entry.missing_tokens)
+        worker.backlog.withdraw(entry.prefill_ends, entry.missing_tokens, now_s)
         worker.service_s = worker.service_s - entry.predicted_s if worker.calls else 0.0
         return worker
 

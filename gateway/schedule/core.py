@@ -163,6 +163,7 @@ class Scheduler:
         entry = self._board.calls.get(event.call_id)
         if entry is None or entry.worker is None:
             return
+        self._board.computed(entry, now_s)
         if event.usage is not None and now_s >= entry.worker.learns_from_s:
             self._learn(entry, entry.worker, event.usage, now_s)
         if self._board.queued and event.usage is not None:
@@ -354,12 +355,12 @@ class Scheduler:
             missing_tokens = max(1, usage.prompt_tokens - usage.cached_tokens)
         total_s = now_s - entry.dispatched_s
         first_byte_s = total_s if entry.first_byte_s is None else entry.first_byte_s - entry.dispatched_s
-        calls, context_tokens, beside_tokens = worker.batch.since(entry.mark, now_s)
-        if entry.first_byte_s is None and beside_tokens:
-            beside_tokens = max(0.0, beside_tokens - entry.ahead_tokens)
+        calls, context_tokens = worker.batch.since(entry.mark, now_s)
+        ahead_tokens, beside_tokens = self._others_tokens(entry, worker)
+        worker.backlog.correct(missing_tokens - entry.missing_tokens)
         sample = ServiceSample(
             missing_tokens,
-            entry.ahead_tokens,
+            ahead_tokens,
             usage.completion_tokens,
             first_byte_s,
             total_s,
@@ -371,6 +372,15 @@ class Scheduler:
         self.service.observe(worker.name, sample)
         if worker.rates.samples >= SETTLED_SAMPLES:
             worker.learns_from_s = now_s + LEARN_EVERY_S
+
+    def _others_tokens(self, entry: Entry, worker: WorkerState) -> tuple[float, float]:
+        """Prompt tokens of others that were computed before the reply's first token, and after it."""
+        others_tokens = max(0.0, worker.backlog.computed_tokens - entry.computed_tokens)
+        if entry.first_byte_s is not None:
+            return max(0.0, entry.ahead_tokens), others_tokens
+        others_tokens = max(0.0, others_tokens - entry.missing_tokens)
+        ahead_tokens = min(entry.ahead_tokens, others_tokens)
+        return ahead_tokens, others_tokens - ahead_tokens
 
     def _rank_s(self, call: ReadyCall, attained_s: float) -> float:
         """Its service time is predicted for a deadline, and for the orders that weigh it."""

@@ -31,6 +31,7 @@ class Entry:
         "call",
         "charged_tokens",
         "claims",
+        "computed_tokens",
         "context_tokens",
         "dispatched_s",
         "due_s",
@@ -43,6 +44,7 @@ class Entry:
         "paused_until_s",
         "pool",
         "predicted_s",
+        "prefill_ends",
         "queue",
         "rank_s",
         "run",
@@ -59,8 +61,12 @@ class Entry:
     """Set where calls wait, meaningless before."""
     charged_tokens: int
     missing_tokens: int
-    ahead_tokens: int
-    """Missing tokens in prefill on its worker when it was dispatched."""
+    ahead_tokens: float
+    """Others' missing tokens computed between its dispatch and its first token, as far as is known."""
+    computed_tokens: float
+    """By its worker when it was dispatched, then when its first byte came."""
+    prefill_ends: float
+    """What the worker has computed when its prompt is done."""
     predicted_s: float
     dispatched_s: float
     first_byte_s: float | None
@@ -69,7 +75,7 @@ class Entry:
     mark: Mark
     """Its worker's batch when it started, then when its first byte came.
 
-    These eight are of the flight: set when it starts, meaningless before."""
+    These ten are of the flight: set when it starts, meaningless before."""
 
     def __init__(self, call: ReadyCall, pool: Pool, arrival: int, rank_s: float, service_s: float) -> None:
         self.call = call

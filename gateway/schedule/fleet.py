@@ -81,9 +81,9 @@ class Fleet:
         return homeless
 
     def read_load(self, event: LoadRead, now_s: float) -> None:
-        """What runs or waits there and is not ours belongs to others."""
+        """What runs or waits there and is not ours belongs to others; a probe's calls would seem to be theirs."""
         worker = self._board.workers.get(event.name)
-        if worker is not None and worker.up:
+        if worker is not None and worker.up and not (worker.filling is not None and worker.filling.probes):
             ours = worker.calls + (worker.filling is not None)
             worker.external_calls = max(0, event.running + event.waiting - ours)
             worker.load_read_s = now_s

@@ -58,14 +58,13 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
     workers |= {id(entry.worker): entry.worker for entry in calls if entry.worker is not None}
     for worker in workers.values():
         own = [entry for entry in calls if entry.worker is worker]
-        held = (worker.calls, worker.tokens, worker.prefill_tokens)
-        found = (
-            len(own),
-            sum(entry.charged_tokens for entry in own),
-            sum(entry.missing_tokens for entry in own if entry.first_byte_s is None),
-        )
+        held = (worker.calls, worker.tokens)
+        found = (len(own), sum(entry.charged_tokens for entry in own))
         if held != found:
-            yield f"{worker.name} holds (calls, tokens, in prefill) {held}, found {found}"
+            yield f"{worker.name} holds (calls, tokens) {held}, found {found}"
+        most_tokens = sum(entry.missing_tokens for entry in own if entry.first_byte_s is None)
+        if not 0 <= worker.backlog.waiting_tokens <= most_tokens + 1e-3:
+            yield f"{worker.name} has {worker.backlog.waiting_tokens} tokens to compute, of {most_tokens} at most"
         if worker.tenant_calls != Counter(entry.call.tenant for entry in own):
             yield f"{worker.name} holds {worker.tenant_calls} calls of tenants, which is wrong"
         yield from _class_faults(worker, own)

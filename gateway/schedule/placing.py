@@ -56,6 +56,8 @@ class Placing:
             if not self._is_refused(entry, new, now_s, effects):
                 self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
             return
+        for worker in workers:
+            worker.backlog.advance(now_s)
         entry.cached = cached = self._index.matched_tokens(call.chain)
         if call.program is None:
             choice = self._place.choose(call, entry.pool, workers, cached, None)

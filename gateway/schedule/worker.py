@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.blocks import WorkerBlocks
+from gateway.estimate.backlog import Backlog
 from gateway.estimate.batch import Batch
 from gateway.estimate.rates import WorkerRates
 from gateway.schedule.climb import START, Climb
@@ -19,6 +20,7 @@ class WorkerState:
     """Mutable; changed only by the board and the core, read by policies. Counts are this replica's own calls."""
 
     __slots__ = (
+        "backlog",
         "batch",
         "blocks",
         "budget_tokens",
@@ -37,7 +39,6 @@ class WorkerState:
         "max_calls",
         "name",
         "pools",
-        "prefill_tokens",
         "queue",
         "rates",
         "service_s",
@@ -54,6 +55,8 @@ class WorkerState:
         self.rates = rates
         self.batch = Batch()
         """Its calls in flight, over time."""
+        self.backlog = Backlog(rates)
+        """Missing prompt tokens of the calls in flight that it has not computed yet."""
         self.up = False
         self.pools: list[Pool] = []
         self.queue = SharedQueue()
@@ -63,8 +66,6 @@ class WorkerState:
         """Of them each tenant's; only of tenants that have any."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
-        self.prefill_tokens = 0
-        """Missing prompt tokens of the calls whose first byte has not come."""
         self.service_s = 0.0
         """Predicted service times of the calls in flight, summed."""
         self.latency_calls = self.throughput_calls = self.throughput_tokens = 0

@@ -35,6 +35,17 @@ def test_a_worker_without_replies_follows_the_fleet_at_once():
     assert times.add("b").decode_s > 0.7 * times.add("a").decode_s
 
 
+def test_those_without_replies_follow_a_fleet_that_changes_though_there_are_many_of_them():
+    times = ServiceTimes()
+    for number in range(100):
+        times.add(f"idle {number}")
+    for decode_s in (0.1, 0.1, 0.02):
+        for _ in range(80):
+            times.observe("busy", ServiceSample(200, 0, 100, 0.4, 0.4 + 100 * decode_s))
+        idle = times.add("idle 99").decode_s
+        assert idle == pytest.approx(times.fleet.decode_s, rel=0.2)
+
+
 def test_equal_workers_seem_equal_though_one_was_used_little_and_before_the_fleet_was_known():
     times = ServiceTimes()
     quick = ServiceSample(5, 0, 8, 0.005, 0.025)
@@ -59,6 +70,20 @@ def test_replies_that_come_at_once_teach_their_total():
     times = ServiceTimes()
     feed(times, "a", 0.001, 0.04, streamed=False)
     assert times.add("a").predict_s(1500, 150) == pytest.approx(7.5, rel=0.15)
+
+
+def test_replies_that_come_at_once_teach_both_rates_apart_though_it_takes_longer():
+    times, rng = ServiceTimes(), Random(3)
+    for _ in range(1000):
+        missing, ahead, beside = rng.randrange(20, 500), rng.choice([0, 0, 300]), rng.choice([0, 0, 400])
+        output, calls = rng.randrange(8, 80), float(rng.randrange(1, 12))
+        total_s = 0.05 + 0.003 * (missing + ahead + beside) + output * (0.05 + 0.005 * calls)
+        total_s *= rng.uniform(0.95, 1.05)
+        times.observe("a", ServiceSample(missing, ahead, output, total_s, total_s, calls, 0.0, beside))
+    found = times.add("a").coefficients()
+    assert found["prefill_token_s"] == pytest.approx(0.003, rel=0.15)
+    assert found["step_base_s"] == pytest.approx(0.05, rel=0.15)
+    assert times.add("a").error < 0.04
 
 
 def test_what_others_prompts_took_lately_is_expected_again_and_no_step_is_taken_to_be_longer():

@@ -23,11 +23,11 @@ async def test_what_was_learned_survives_a_restart(redis_url: str) -> None:
                     headers = {"x-workflow-session": f"s{number}", "x-workflow-name": "p", "x-workflow-step": step}
                     await rig.chat("hello", headers={**headers, **more}, max_tokens=7)
             await rig.until_idle()
-            learned = rig.gateway.estimators.lengths.expect("simulated", "p", "write")
+            learned = rig.gateway.estimators.lengths.forecast("simulated", "p", "write")[0]
         async with run_rig([], worker_urls=urls, store__url=redis_url) as again:
             known = again.gateway.estimators
             await again.until(lambda: known.programs.works() and not known.service.is_new("w0"))
-            assert known.lengths.expect("simulated", "p", "write") == learned != 128
+            assert known.lengths.forecast("simulated", "p", "write")[0] == learned != 128
             left = known.programs.ready("r", ("default", "p"), "plan", arrived_s=0.0, now_s=0.0).left
             assert left is not None
             assert left.seconds > 0

@@ -12,10 +12,12 @@ from gateway.schedule.events import (
     Dispatch,
     Effect,
     Failed,
+    FillEnded,
     Finished,
     FirstByte,
     LoadRead,
     PlacementLearned,
+    ProbeWanted,
     Refusal,
     Reject,
     SessionEnded,
@@ -24,6 +26,7 @@ from gateway.schedule.events import (
     WorkerDown,
     WorkerRemoved,
     WorkerUp,
+    probe_id,
 )
 from gateway.schedule.settings import SchedulerSettings
 
@@ -164,6 +167,15 @@ def test_the_load_of_others_counts():
     for second in range(12):
         scheduler.on(Tick(), float(second))
     assert sent(scheduler.on(call("d", 12.0), 12.0)) == [("d", "w0")]
+
+
+def test_the_calls_of_a_probe_are_nobody_elses():
+    scheduler = core("w0", "w1")
+    scheduler.on(ProbeWanted("w0"), 0.0)
+    scheduler.on(LoadRead("w0", running=8, waiting=0, kv_usage=0.1), 0.0)
+    scheduler.on(FillEnded(probe_id("w0"), "w0", filled=False), 1.0)
+    scheduler.on(LoadRead("w1", running=1, waiting=0, kv_usage=0.1), 1.0)
+    assert sent(scheduler.on(call("a", 1.0), 1.0)) == [("a", "w0")]
 
 
 def test_a_prefix_is_followed_and_says_so():

@@ -96,7 +96,7 @@ def test_reuse_wins_until_the_load_costs_more():
     cached = {"w0": 900}
     choice = place.choose(CALL, pool, pool.up, cached, None)
     assert (choice.worker.name, choice.why) == ("w0", "prefix")
-    workers[0].prefill_tokens = 2000
+    workers[0].backlog.waiting_tokens = 2000
     choice = place.choose(CALL, pool, pool.up, cached, None)
     assert (choice.worker.name, choice.why) == ("w1", "load")
 
@@ -128,7 +128,7 @@ def test_a_program_under_load_stays_with_its_context():
     pool, (home, other) = fleet()
     occupy(home, 8, 1000)
     occupy(other, 5, 1000)
-    home.prefill_tokens = 3000
+    home.backlog.waiting_tokens = 3000
     for weight, chosen in ((0.0, other), (1.0, home)):
         place = ProgramAware(change(SETTINGS, delay_weight=weight), ADMIT, Random(0))
         assert place.choose(CALL, pool, pool.up, {"w0": 900}, home).worker is chosen
@@ -137,10 +137,10 @@ def test_a_program_under_load_stays_with_its_context():
 def test_home_is_left_only_for_more_than_the_margin():
     pool, workers = fleet()
     place = ProgramAware(SETTINGS, ADMIT, Random(0))
-    workers[0].prefill_tokens = 600
+    workers[0].backlog.waiting_tokens = 600
     choice = place.choose(CALL, pool, pool.up, {}, workers[0])
     assert (choice.worker.name, choice.why) == ("w0", "session")
-    workers[0].prefill_tokens = 1200
+    workers[0].backlog.waiting_tokens = 1200
     assert place.choose(CALL, pool, pool.up, {}, workers[0]).worker.name == "w1"
 
 

@@ -37,15 +37,15 @@ def chosen(place: Preble, pool: Pool, cached: dict[str, int], call: ReadyCall = 
 def test_more_cached_than_missing_is_exploited_until_the_holder_costs_half_as_much_again():
     place, pool, workers = fleet()
     assert chosen(place, pool, {"w0": 600}) == "w0"
-    workers[0].prefill_tokens = 1000
+    workers[0].backlog.waiting_tokens = 1000
     assert chosen(place, pool, {"w0": 600}) == "w0", "1.4 s and more against 1.0 s: within the ratio"
-    workers[0].prefill_tokens = 2000
+    workers[0].backlog.waiting_tokens = 2000
     assert chosen(place, pool, {"w0": 600}) == "w1", "hot: it is computed there too"
 
 
 def test_less_cached_than_missing_goes_by_cost_alone():
     place, pool, workers = fleet()
-    workers[0].prefill_tokens = 500
+    workers[0].backlog.waiting_tokens = 500
     assert chosen(place, pool, {"w0": 400}) == "w1"
     assert chosen(place, pool, {"w0": 600}) == "w0"
 

@@ -14,7 +14,7 @@ from gateway.schedule.worker import WorkerState
 
 
 class AdmitPolicy(Protocol):
-    """Says whether there is room. Pure and without memory; growing what is in flight never makes room."""
+    """Says whether there is room. Pure and without memory; more in flight, or a larger call, never makes room."""
 
     @property
     def climbs(self) -> bool:

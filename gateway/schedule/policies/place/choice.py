@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
@@ -34,3 +34,11 @@ def has_room(admit: AdmitPolicy, worker: WorkerState, call: ReadyCall, cached: M
     if not admit.fits(worker, tokens):
         return False
     return call.objective is not _THROUGHPUT or admit.fits_throughput(worker, tokens)
+
+
+def having_room(
+    admit: AdmitPolicy, workers: Sequence[WorkerState], call: ReadyCall, cached: Mapping[str, int]
+) -> list[WorkerState]:
+    """Those of the workers where it may start now."""
+    fits, least_tokens = admit.fits, 1 + call.output_tokens
+    return [worker for worker in workers if fits(worker, least_tokens) and has_room(admit, worker, call, cached)]

@@ -8,7 +8,7 @@ from random import Random
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.policies.admit import AdmitPolicy
-from gateway.schedule.policies.place.choice import Choice, has_room
+from gateway.schedule.policies.place.choice import Choice, has_room, having_room
 from gateway.schedule.pool import Pool
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
@@ -43,7 +43,7 @@ class LeastLoad:
             return Choice(workers[0], "only", has_room(admit, workers[0], call, cached), False)
         if not pool.queue.live and has_room(admit, least := self._least(workers), call, cached):
             return Choice(least, "load", True, False)
-        free = [worker for worker in workers if has_room(admit, worker, call, cached)]
+        free = having_room(admit, workers, call, cached)
         return Choice(self._least(free or workers), "load", bool(free), False)
 
     def _least(self, workers: Sequence[WorkerState]) -> WorkerState:

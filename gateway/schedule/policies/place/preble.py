@@ -64,8 +64,8 @@ class Preble(ProgramAware):
     ) -> tuple[WorkerState, float]:
         """Ties are drawn at random."""
         best, best_s, ties = workers[0], INFINITY, 1
-        for worker in workers:
-            cost_s = self._e2_cost_s(call, cached.get(worker.name, 0), worker)
+        for worker, ends_s in zip(workers, self._costs_s(call, cached, workers, True, 0.0), strict=True):
+            cost_s = ends_s + _evicted_tokens(call, cached, worker) * worker.rates.prefill_s
             if cost_s < best_s * self._tie:
                 best, best_s, ties = worker, cost_s, 1
             elif cost_s * self._tie <= best_s:
@@ -74,9 +74,8 @@ class Preble(ProgramAware):
                     best, best_s = worker, cost_s
         return best, best_s
 
-    def _e2_cost_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState) -> float:
-        missing_tokens = max(1, call.prompt_tokens - cached_tokens)
-        evicted_tokens = worker.batch.context_tokens + missing_tokens + call.output_tokens - worker.limit_tokens
-        return (
-            self._completion_s(call, missing_tokens, worker, True) + max(0, evicted_tokens) * worker.rates.prefill_s
-        )
+
+def _evicted_tokens(call: ReadyCall, cached: Mapping[str, int], worker: WorkerState) -> int:
+    """What has to be computed again, since it is evicted for the call."""
+    missing_tokens = max(1, call.prompt_tokens - cached.get(worker.name, 0))
+    return max(0, worker.batch.context_tokens + missing_tokens + call.output_tokens - worker.limit_tokens)

@@ -82,8 +82,7 @@ class ProgramAware:
         """Without `waits` every worker is taken to have room, and patience is not worked out: since waiting only
         adds to a cost, the choice is right if the chosen worker has room."""
         best, best_s, other_s, home_s, ties = workers[0], INFINITY, INFINITY, INFINITY, 1
-        for worker in workers:
-            cost_s = self._cost_s(call, cached.get(worker.name, 0), worker, waits)
+        for worker, cost_s in zip(workers, self._costs_s(call, cached, workers, waits), strict=True):
             if worker is home:
                 home_s = cost_s
             if cost_s < best_s * self._tie:
@@ -109,30 +108,39 @@ class ProgramAware:
         Where others wait too the call's turn here is one of theirs: it counts as if it came after them.
         """
         comes_last = here.queue.live > 0
-        here_s = self._cost_s(call, cached.get(here.name, 0), here, not comes_last)
+        (here_s,) = self._costs_s(call, cached, (here,), not comes_last)
         if comes_last:
             here_s += here.wait_s()
-        there_s = self._cost_s(call, cached.get(there.name, 0), there, True)
+        (there_s,) = self._costs_s(call, cached, (there,), True)
         return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
 
     def _left_below_s(self, home_s: float) -> float:
         """The cost elsewhere that makes leaving pay: less by the margin, and by more than noise."""
         return min(home_s * self._stay, home_s - self._gain_s)
 
-    def _cost_s(self, call: ReadyCall, cached_tokens: int, worker: WorkerState, waits: bool) -> float:
-        """Its own completion, and by how much its prompt delays the calls beside it, together."""
-        missing_tokens = call.prompt_tokens - cached_tokens if call.prompt_tokens > cached_tokens else 1
-        delayed_calls = self._delay_weight * (worker.calls + worker.external_calls)
-        ends_s = self._completion_s(call, missing_tokens, worker, waits)
-        return ends_s + delayed_calls * missing_tokens * worker.rates.prefill_s
-
-    def _completion_s(self, call: ReadyCall, missing_tokens: int, worker: WorkerState, waits: bool) -> float:
-        output_tokens = call.output_tokens
-        rates = worker.rates
-        beside = self._interference * (worker.calls + worker.external_calls)
-        ends_s = (worker.prefill_tokens + missing_tokens) * rates.prefill_s + output_tokens * rates.decode_s * (
-            1 + beside
-        )
-        if waits and not self._admit.fits(worker, missing_tokens + output_tokens):
-            ends_s += worker.wait_s()
-        return ends_s
+    def _costs_s(
+        self,
+        call: ReadyCall,
+        cached: Mapping[str, int],
+        workers: Sequence[WorkerState],
+        waits: bool,
+        delay_weight: float | None = None,
+    ) -> list[float]:
+        """On each worker: its own completion, and by how much its prompt delays the calls beside it, together."""
+        fits, interference = self._admit.fits, self._interference
+        if delay_weight is None:
+            delay_weight = self._delay_weight
+        prompt_tokens, output_tokens = call.prompt_tokens, call.output_tokens
+        costs_s: list[float] = []
+        for worker in workers:
+            rates, beside = worker.rates, worker.calls + worker.external_calls
+            missing_tokens = prompt_tokens - cached[worker.name] if worker.name in cached else prompt_tokens
+            missing_tokens = max(missing_tokens, 1)
+            prefilled_tokens = worker.backlog.waiting_tokens + missing_tokens * (1 + delay_weight * beside)
+            cost_s = prefilled_tokens * rates.prefill_s + output_tokens * rates.decode_s * (
+                1 + interference * beside
+            )
+            if waits and not fits(worker, missing_tokens + output_tokens):
+                cost_s += worker.wait_s()
+            costs_s.append(cost_s)
+        return costs_s

@@ -43,10 +43,9 @@ class SiblingAware(ProgramAware):
     def _cheapest(self, call: ReadyCall, workers: Sequence[WorkerState], cached: Mapping[str, int]) -> Choice:
         best, best_s, best_own_s, ties = workers[0], INFINITY, INFINITY, 1
         other_s = INFINITY
-        for worker in workers:
-            held = cached.get(worker.name, 0)
-            own_s = self._cost_s(call, held, worker, True)
-            cost_s = own_s + max(1, call.prompt_tokens - held) * worker.rates.prefill_s
+        for worker, own_s in zip(workers, self._costs_s(call, cached, workers, True), strict=True):
+            missing_tokens = max(1, call.prompt_tokens - cached.get(worker.name, 0))
+            cost_s = own_s + missing_tokens * worker.rates.prefill_s
             if cost_s < best_s * self._tie:
                 other_s = min(other_s, best_own_s)
                 best, best_s, best_own_s, ties = worker, cost_s, own_s, 1
