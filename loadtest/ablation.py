@@ -88,14 +88,13 @@ class Experiment:
     def mean_s(self, case: Case) -> float:
         """The mean program time."""
         policies = policy_set(case.policies)
-        world = replace(self.world, scheduler=replace(policies.scheduler, seed=case.seed), mode=policies.mode)
+        world = self.world.with_policies(replace(policies, scheduler=replace(policies.scheduler, seed=case.seed)))
         found = planned(self.arrivals(case.load, case.rate_per_s, case.seed), f"batch-{case.seed}")
         return World(world, found).run().figures().mean_s
 
     def capacity_per_s(self, load: str) -> float:
         """Twice the programs at once through round robin."""
-        policies = policy_set("round_robin")
-        world = replace(self.world, scheduler=policies.scheduler, mode=policies.mode)
+        world = self.world.with_policies(policy_set("round_robin"))
         burst = starts(LOADS[load], math.inf, 0, 2 * self.count)
         return sustained_rate(len(burst), (call.done_s for call in World(world, planned(burst)).run().calls))
 
@@ -210,10 +209,7 @@ def _measured(experiment: Experiment, cases: Sequence[Case], processes: int) -> 
 
 def _world(options: argparse.Namespace) -> WorldSettings:
     world = WorldSettings(workers=options.workers, round_trip_s=0.002)
-    if options.profile is None:
-        return world
-    profile = read(options.profile)
-    return replace(world, limits=profile.limits, costs=profile.costs, request_s=profile.request_s)
+    return world if options.profile is None else world.with_profile(read(options.profile))
 
 
 if __name__ == "__main__":

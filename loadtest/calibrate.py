@@ -83,16 +83,8 @@ def can_be_simulated(batch: Measured) -> bool:
 def pair(batch: Measured, records: Records, profile: Profile) -> Pair:
     """The batch again, in virtual time."""
     turn = batch.turn
-    policies = policy_set(POLICIES[turn.system])
-    world = WorldSettings(
-        workers=records.workers,
-        limits=profile.limits,
-        costs=profile.costs,
-        request_s=profile.request_s,
-        scheduler=policies.scheduler,
-        mode=policies.mode,
-        round_trip_s=ROUND_TRIP_S,
-    )
+    world = WorldSettings(records.workers, round_trip_s=ROUND_TRIP_S).with_profile(profile)
+    world = world.with_policies(policy_set(POLICIES[turn.system]))
     load = LOADS[turn.load]
     programs = starts(load, turn.rate * records.capacity_per_s[turn.load], turn.seed, records.count)
     figures = World(world, planned(programs, f"batch-{turn.seed}")).run().figures()

@@ -21,8 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from engines.simulated.limits import EngineLimits
-from engines.simulated.profile import BadProfile, Profile, read
+from engines.simulated.profile import BadProfile, read
 from gateway.simulation.outcome import Figures
 from gateway.simulation.policies import POLICY_SETS, policy_set
 from gateway.simulation.settings import WorldSettings
@@ -91,16 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _world(options: argparse.Namespace) -> WorldSettings:
-    profile = None if options.profile is None else read(options.profile)
+    world = WorldSettings(options.workers, round_trip_s=options.round_trip_ms / 1000)
+    if options.profile is not None:
+        world = world.with_profile(read(options.profile))
     given = {"kv_blocks": options.kv_blocks, "max_num_seqs": options.max_num_seqs}
-    limits = EngineLimits() if profile is None else profile.limits
-    limits = replace(limits, **{name: value for name, value in given.items() if value is not None})
-    world = WorldSettings(workers=options.workers, limits=limits, round_trip_s=options.round_trip_ms / 1000)
-    return world if profile is None else _profiled(world, profile)
-
-
-def _profiled(world: WorldSettings, profile: Profile) -> WorldSettings:
-    return replace(world, costs=profile.costs, request_s=profile.request_s)
+    limits = replace(world.limits, **{name: value for name, value in given.items() if value is not None})
+    return replace(world, limits=limits)
 
 
 def _programs(options: argparse.Namespace, seed: int) -> list[PlannedProgram]:
@@ -122,9 +117,8 @@ def _hastened(program: PlannedProgram, speed: float) -> PlannedProgram:
 
 
 def _run(name: str, world: WorldSettings, programs: list[PlannedProgram]) -> Figures:
-    policies = policy_set(name)
     began_s = time.perf_counter()
-    outcome = World(replace(world, scheduler=policies.scheduler, mode=policies.mode), programs).run()
+    outcome = World(world.with_policies(policy_set(name)), programs).run()
     figures = outcome.figures()
     took_s = time.perf_counter() - began_s
     print(f"{name}: {figures.calls} calls of {figures.programs} programs in {took_s:.1f} s", file=sys.stderr)

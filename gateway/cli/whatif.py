@@ -87,17 +87,10 @@ def _variants(args: argparse.Namespace, profile: Profile, recorded: Recorded) ->
     programs = recorded.programs()
     runs: dict[str, list[Figures]] = {}
     for name, workers in dict.fromkeys(combinations):
-        policies = policy_set(name)
-        world = WorldSettings(
-            workers=workers,
-            limits=profile.limits,
-            costs=profile.costs,
-            request_s=profile.request_s,
-            scheduler=policies.scheduler,
-            mode=policies.mode,
-            round_trip_s=args.round_trip_ms / 1000,
-        )
-        runs[f"{name}, {workers} workers"] = [World(world, programs).run().figures()]
+        world = WorldSettings(workers, round_trip_s=args.round_trip_ms / 1000).with_profile(profile)
+        runs[f"{name}, {workers} workers"] = [
+            World(world.with_policies(policy_set(name)), programs).run().figures()
+        ]
     return runs
 
 

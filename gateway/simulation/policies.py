@@ -31,6 +31,7 @@ def _router(place: str, mode: Mode = Mode.PLAIN, sticky_margin: float = 0.0) -> 
         sticky_margin=sticky_margin,
         delay_weight=0.0,
         admit="calls",
+        pause="none",
         max_calls_per_worker=UNBOUNDED,
         max_queue_per_tenant=UNBOUNDED,
     )

@@ -14,8 +14,8 @@ from gateway.estimate.tokens import PromptSize
 from gateway.nouns import Chain
 from gateway.simulation.work import PlannedCall, Text
 
-STRIDE_TOKENS: Final = 256
-"""About the stride of the gateway's chain, 1,024 bytes."""
+STRIDE_TOKENS: Final = 64
+"""About the stride of the gateway's chain, 256 bytes."""
 BYTES_PER_TOKEN: Final = (3.2, 4.8)
 """A text's own rate lies between these, so that an estimate has something to be wrong about."""
 _MASK: Final = (1 << 32) - 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
+from engines.simulated.profile import Profile
 from gateway.schedule.settings import SchedulerSettings
+from gateway.simulation.policies import PolicySet
 from gateway.simulation.work import Mode
 
 
@@ -23,6 +26,8 @@ class WorldSettings:
     mode: Mode = Mode.SESSION
     round_trip_s: float = 0.0
     """Between clients and the gateway."""
+    streams: bool = False
+    """Whether clients ask for streams, so that the gateway sees first tokens."""
     kv_events: bool = True
     """Whether workers tell what they store and evict, as vLLM does when asked to."""
     reports_reuse: bool = False
@@ -33,3 +38,11 @@ class WorldSettings:
             raise ValueError(
                 f"{self.workers} workers, {self.round_trip_s} s round trip, {self.request_s} s a request"
             )
+
+    def with_profile(self, profile: Profile) -> Self:
+        """The same with workers like the one that was profiled."""
+        return replace(self, limits=profile.limits, costs=profile.costs, request_s=profile.request_s)
+
+    def with_policies(self, policies: PolicySet) -> Self:
+        """The same under other policies, its clients saying what these read."""
+        return replace(self, scheduler=policies.scheduler, mode=policies.mode)

@@ -202,7 +202,8 @@ class World:
             call = self._calls[request.name]
             if call.first_s is None:
                 call.first_s = self._now_s
-                self._feed(events.FirstByte(call.call_id))
+                if self._settings.streams:
+                    self._feed(events.FirstByte(call.call_id))
         for request in step.finished:
             usage = Usage(request.prompt_tokens, request.output_tokens, request.cached_tokens)
             self._end(self._calls.pop(request.name), usage)

@@ -95,6 +95,14 @@ def test_leaps_change_nothing(seed: int, policies: str) -> None:
     }
 
 
+@pytest.mark.parametrize("router", ["round_robin", "least_load", "cache_aware", "sticky"])
+def test_a_router_holds_nothing_back_though_contexts_exceed_the_caches(router: str) -> None:
+    chosen = POLICY_SETS[router]
+    limits = replace(LIMITS, kv_blocks=60)
+    outcome = run(agents(24, rate_per_s=20.0), scheduler=chosen.scheduler, mode=chosen.mode, limits=limits)
+    assert [call.dispatched_s for call in outcome.calls] == [call.arrived_s for call in outcome.calls]
+
+
 def test_estimates_come_from_the_gateways_estimators_and_learn() -> None:
     calls = run(agents(60), mode=Mode.SESSION).calls
 
