@@ -4,7 +4,7 @@
 
 Starts two vLLM workers on this machine's CPU, unless `--worker` names some that run, and a gateway per variant in
 front of both. Prints times, and the engines' counters. Each program runs with and without what concerns it; the
-variants take turns within a round, and no two runs share a text.
+variants take turns within a round, each once every gateway has seen the workers idle, and no two runs share a text.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
+from engines.base import EngineError
 from engines.launch import WorkerFailed
 from engines.models import ModelUnavailable
 from loadtest.ahead_calls import CALL_S, Target
 from loadtest.ahead_runs import Run, measured
 from loadtest.children import ChildError, Family
+from loadtest.program.idle import SEEN_S, until_idle
 from loadtest.program.running import ROOT, everything, start_gateway
 from loadtest.provenance import headline, provenance
 from loadtest.stopping import stop_by_signal
@@ -62,7 +64,7 @@ COMPARED: Mapping[str, tuple[str, ...]] = {
     "spread": ("neither", "siblings"),
 }
 """The variants that each program runs with; the first is what the others are compared with."""
-QUICK_LIMIT_S, FULL_LIMIT_S = 115.0, 290.0
+QUICK_LIMIT_S, FULL_LIMIT_S = 130.0, 350.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TimeoutError:
         _progress(f"ahead: stopped after {options.limit_s:g} s (--limit-s)")
         status = 0 if _is_complete(options, runs) else 1
-    except (ChildError, WorkerFailed, ModelUnavailable, httpx.HTTPError, OSError) as error:
+    except (ChildError, WorkerFailed, ModelUnavailable, EngineError, httpx.HTTPError, OSError) as error:
         _progress(f"ahead: {error or type(error).__name__}")
     except KeyboardInterrupt:
         status = 130
@@ -115,7 +117,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--seed", type=int, default=1, help="of the texts")
     parser.add_argument("--models", type=Path, default=ROOT / ".loomgate" / "models", metavar="FOLDER")
     parser.add_argument("--json", type=Path, help="write every run to this file")
-    parser.add_argument("--limit-s", type=float, metavar="N", help="stop by itself (default 290, quick 115)")
+    parser.add_argument("--limit-s", type=float, metavar="N", help="stop by itself (default 350, quick 130)")
     arguments = parser.parse_args(argv)
     programs = tuple(name.strip() for name in arguments.programs.split(","))
     for name in programs:
@@ -143,6 +145,7 @@ async def _measure(options: Options, runs: list[Run]) -> None:
                 compared = COMPARED[name]
                 for turn in range(len(compared)):
                     target = targets[compared[(turn + round_number) % len(compared)]]
+                    await until_idle(workers, SEEN_S)
                     run = await measured(client, target, name, round_number, options.seed)
                     runs.append(run)
                     _progress(f"round {round_number + 1}, {name}, {target.variant}: {run.program_s:.2f} s")

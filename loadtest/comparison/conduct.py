@@ -13,7 +13,7 @@ from engines.base import EngineError
 from loadtest.children import ChildError
 from loadtest.comparison.figures import sustained_per_s
 from loadtest.comparison.plan import Plan, arrivals, best_peers, compare_turns, expected_s, select_turns
-from loadtest.comparison.probe import counters, measure_rates, until_idle
+from loadtest.comparison.probe import counters, measure_rates
 from loadtest.comparison.record import (
     SELECT,
     Counters,
@@ -28,6 +28,7 @@ from loadtest.comparison.serving import TENANT_KEYS, serving
 from loadtest.comparison.systems import ROUND_ROBIN, System, Workers, system
 from loadtest.program.arrivals import Batch, Start
 from loadtest.program.bounds import context_tokens
+from loadtest.program.idle import SEEN_S, until_idle
 from loadtest.program.loads import LOADS, PRESSURE, starts
 from loadtest.program.measure import Measurement
 from loadtest.program.outcome import Outcome
@@ -37,8 +38,6 @@ RUN_LIMIT_S = 180.0
 CAPACITY_TIMES = 2
 """The burst that measures capacity holds so many times a batch's programs."""
 _CAPACITY_SEED = 0
-SETTLED_S = 1.0
-"""A batch begins once the workers have had nothing to do for so long."""
 
 
 class OutOfTime(Exception):
@@ -145,7 +144,7 @@ class Conduct:
         await until_idle(urls)
         try:
             with serving(chosen, self._workers, self._folder) as base_url:
-                await until_idle(urls, SETTLED_S)
+                await until_idle(urls, SEEN_S)
                 before = await counters(urls)
                 runs = await self._runs(turn, chosen, found, base_url)
                 grown = (await counters(urls)).since(before)

@@ -10,16 +10,15 @@ from random import Random
 
 import httpx
 
-from engines.base import EngineError, WorkerLoad
-from engines.vllm import VllmWorker
 from loadtest.comparison.record import Counters
 from loadtest.comparison.systems import Workers
 from loadtest.program.bounds import Rates
+from loadtest.program.idle import read_load
 from loadtest.program.prose import prose
 
 SHORT_WORDS, LONG_WORDS = 5, 500
 DECODED_TOKENS, TOGETHER, ROUNDS = 33, 16, 3
-_CALL_S, _IDLE_S, _POLL_S = 120.0, 120.0, 0.1
+_CALL_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,44 +63,13 @@ async def measure_rates(workers: Workers) -> Rates:
 
 async def counters(urls: Sequence[str]) -> Counters:
     """The workers' counters, summed; zeros for what they do not tell. Raises: EngineError."""
-    loads = [await _load(url) for url in urls]
+    loads = [await read_load(url) for url in urls]
     told = [load for load in loads if load is not None]
     return Counters(
         sum(load.prefix_queries_tokens for load in told),
         sum(load.prefix_hits_tokens for load in told),
         sum(load.preemptions for load in told),
     )
-
-
-async def until_idle(urls: Sequence[str], for_s: float = 0.0) -> None:
-    """Wait until no worker has anything to do, for so long at a stretch.
-
-    What is left of the last batch has to end, and a gateway may measure its workers before its first calls.
-    Raises: EngineError, when one stays busy.
-    """
-    give_up_s = time.monotonic() + _IDLE_S
-    idle_since_s: float | None = None
-    while True:
-        loads = [(url, await _load(url)) for url in urls]
-        busy = [url for url, load in loads if load is not None and load.running + load.waiting]
-        now_s = time.monotonic()
-        if not busy:
-            idle_since_s = now_s if idle_since_s is None else idle_since_s
-            if now_s - idle_since_s >= for_s:
-                return
-        elif now_s > give_up_s:
-            raise EngineError(f"{busy[0]} still computes {_IDLE_S:.0f} s after a batch has ended")
-        else:
-            idle_since_s = None
-        await asyncio.sleep(_POLL_S)
-
-
-async def _load(url: str) -> WorkerLoad | None:
-    worker = VllmWorker(url)
-    try:
-        return await worker.load()
-    finally:
-        await worker.close()
 
 
 async def _call(client: httpx.AsyncClient, model: str, text: str, tokens: int) -> _Call:

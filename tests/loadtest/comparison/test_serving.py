@@ -12,10 +12,11 @@ import pytest_asyncio
 
 from engines.simulated import Behaviour, SimulatedWorker, serve
 from loadtest.children import ChildError
-from loadtest.comparison.probe import counters, measure_rates, until_idle
+from loadtest.comparison.probe import counters, measure_rates
 from loadtest.comparison.serving import TENANT_KEYS, serving
 from loadtest.comparison.systems import OUR_NAMES, PEER_NAMES, Workers, system
 from loadtest.comparison.workers import known_workers, simulated_workers
+from loadtest.program.idle import until_idle
 
 INSTALLED = [name for name in PEER_NAMES if (peer := system(name).peer) is None or peer.version is not None]
 
