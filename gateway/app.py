@@ -63,6 +63,7 @@ from gateway.probing import Probing
 from gateway.resolve import Resolver
 from gateway.salt import Salts
 from gateway.schedule.core import Scheduler
+from gateway.schedule.snapshot import Snapshot
 from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.sharing import Sharing
@@ -153,7 +154,7 @@ class Gateway:
         self._stack.push_async_callback(self.caches.close)
         self._stack.push_async_callback(self.fleet.close)
         self._stack.push_async_callback(self.deferred.close)
-        shares = Shares(Leases(self.store, self._replica), self._demand, self.loop.feed)
+        shares = Shares(Leases(self.store, self._replica), self._snapshot, self.loop.feed)
         self._stack.push_async_callback(self.probing.close)
         sharing = Sharing(Learned(self.store, self._replica), self.estimators)
         keepers = (
@@ -181,7 +182,7 @@ class Gateway:
             tokens=known.tokens,
             lengths=known.lengths,
             salt=self._salts,
-            only_model=self._only_model,
+            only_model=self.fleet.only_model,
         )
         self._build_dataflow()
         self._build_front(self._build_dispatch())
@@ -392,18 +393,8 @@ class Gateway:
     def _evict(self, worker: str) -> None:
         self.dispatcher.evict(worker)
 
-    def _only_model(self) -> str | None:
-        models = {model for worker in self.fleet for model in worker.info.models}
-        return models.pop() if len(models) == 1 else None
-
-    def _demand(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Tokens this replica wants of each worker, and the workers' budgets."""
-        snapshot = self.loop.scheduler.snapshot(self._clock())
-        budgets = {worker.name: worker.budget_tokens for worker in snapshot.workers if worker.up}
-        demands = {
-            worker.name: worker.budget_tokens if snapshot.queued else worker.tokens for worker in snapshot.workers
-        }
-        return demands, budgets
+    def _snapshot(self) -> Snapshot:
+        return self.loop.scheduler.snapshot(self._clock())
 
     async def _sweep(self) -> None:
         """What needs doing now and then: end calls whose time is up, forget what has aged."""

@@ -95,6 +95,11 @@ class Fleet:
         """The worker of that name, if there is one."""
         return self._workers.get(name)
 
+    def only_model(self) -> str | None:
+        """The model, if the workers serve just one."""
+        models = {model for worker in self for model in worker.info.models}
+        return models.pop() if len(models) == 1 else None
+
     def in_rotation(self) -> int:
         """How many workers get calls."""
         return sum(worker.state is WorkerState.UP for worker in self._workers.values())

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.errors import StoreUnavailable
 from gateway.schedule.events import Event, ShareGranted
+from gateway.schedule.snapshot import Snapshot
 
 RENEW_EVERY_S = 1.0
 
@@ -29,11 +30,11 @@ class Shares:
     def __init__(
         self,
         leases: LeaseStore,
-        demand: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]],
+        snapshot: Callable[[], Snapshot],
         feed: Callable[[Event], None],
     ) -> None:
         self._leases = leases
-        self._demand = demand
+        self._snapshot = snapshot
         self._feed = feed
         self._granted: dict[str, float] = {}
 
@@ -50,9 +51,18 @@ class Shares:
 
     async def renew(self) -> None:
         """Renew once. Raises: StoreUnavailable."""
-        demands, budgets = self._demand()
+        demands, budgets = demand(self._snapshot())
         shares = await self._leases.renew(demands, budgets)
         for worker, share in shares.items():
             if self._granted.get(worker) != share:
                 self._feed(ShareGranted(worker, share))
         self._granted = dict(shares)
+
+
+def demand(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
+    """Tokens this replica wants of each worker, all it has where calls wait; and the workers' budgets. Pure."""
+    budgets = {worker.name: worker.budget_tokens for worker in snapshot.workers if worker.up}
+    demands = {
+        worker.name: worker.budget_tokens if snapshot.queued else worker.tokens for worker in snapshot.workers
+    }
+    return demands, budgets

@@ -13,17 +13,14 @@ from gateway.estimate.fit import DECAY, Fit, Triple
 class Cross:
     """Of a relation of one variable and one of two. Mutable."""
 
-    __slots__ = ("_m00", "_m01", "_m02", "_m10", "_m11", "_m12", "weight")
+    __slots__ = ("_m00", "_m01", "_m02", "_m10", "_m11", "_m12")
 
     def __init__(self) -> None:
-        self.weight = 0.0
-        """Of the replies that were known as a sum, recent ones fully."""
         self._m00 = self._m01 = self._m02 = self._m10 = self._m11 = self._m12 = 0.0
 
     def learn(self, u: float, x1: float, x2: float, weight: float) -> None:
-        """Add one sample of the sum; `weight` is 0 for one of which both parts are known."""
+        """Add one sample of the sum. Of one whose parts are known, only `fade` by `DECAY`."""
         self.fade(DECAY)
-        self.weight += weight
         self._m00 += weight
         self._m01 += weight * x1
         self._m02 += weight * x2
@@ -33,7 +30,6 @@ class Cross:
 
     def fade(self, by: float) -> None:
         """Let what was learned weigh less."""
-        self.weight *= by
         self._m00 *= by
         self._m01 *= by
         self._m02 *= by

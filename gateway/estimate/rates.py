@@ -163,21 +163,22 @@ class WorkerRates:
 
     def learn(self, sample: ServiceSample, parts: tuple[float, float]) -> None:
         """Add one reply; a single output token came with the first byte and says nothing of steps."""
-        prefill_s, decode_s = parts
         tokens = _prompt_tokens(sample)
         steps = float(sample.output_tokens - 1)
         calls, kilotokens = sample.calls, sample.context_tokens / 1000.0
-        if not _is_streamed(sample):
-            weight = 1.0 / (tokens / PREFILL_SCALE + 1.0 + steps / STEPS_SCALE)
-            self._prefill.learn(tokens, 0.0, prefill_s, weight)
-            self._decode.learn(calls, kilotokens, prefill_s / steps, weight * steps * steps)
-            self._cross.learn(tokens, calls, kilotokens, weight * steps)
-        else:
+        if _is_streamed(sample):
+            prefill_s, decode_s = parts
             self._cross.fade(DECAY)
             if tokens > 0:
                 self._prefill.learn(tokens, 0.0, prefill_s, 1.0 / (tokens / PREFILL_SCALE + 1.0))
             if steps >= 1.0:
                 self._decode.learn(calls, kilotokens, decode_s / steps, min(steps, MAX_STEPS))
+        else:
+            total_s = parts[0]
+            weight = 1.0 / (tokens / PREFILL_SCALE + 1.0 + steps / STEPS_SCALE)
+            self._prefill.learn(tokens, 0.0, total_s, weight)
+            self._decode.learn(calls, kilotokens, total_s / steps, weight * steps * steps)
+            self._cross.learn(tokens, calls, kilotokens, weight * steps)
         if steps >= 1.0:
             self._calls += (sample.calls - self._calls) * (1 - OPERATING_DECAY)
             self._context += (sample.context_tokens - self._context) * (1 - OPERATING_DECAY)
@@ -192,9 +193,8 @@ class WorkerRates:
         prefill, decode = self._prefill, self._decode
         base, token, one = PULL_PREFILL[0] * pull, PULL_PREFILL[1] * pull, PULL_DECODE[0] * pull
         call, kilotoken = PULL_DECODE[1] * pull, PULL_DECODE[2] * pull
-        cross = self._cross
-        prefill.settle(to._prefill, base, token, 1.0, cross.of_second(decode))
-        decode.settle(to._decode, one, call, kilotoken, cross.of_first(prefill))
+        prefill.settle(to._prefill, base, token, 1.0, self._cross.of_second(decode))
+        decode.settle(to._decode, one, call, kilotoken, self._cross.of_first(prefill))
         self.prefill_base_s, self.prefill_s = prefill.c0, max(prefill.c1, 1e-9)
         if not decode.weight:
             self._calls, self._context, self.stall_s = to._calls, to._context, to.stall_s

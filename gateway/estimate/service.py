@@ -10,6 +10,7 @@ not been used for a while fades back to the fleet, instead of being shunned for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf as INFINITY
 from typing import Final
 
 from gateway.estimate.rates import ServiceSample, WorkerRates
@@ -42,7 +43,7 @@ class ServiceTimes:
         Else one that was seen early seems slower than its like, as long as the fleet is found to be fast."""
         self._followed = (0.0, 0.0, 0.0)
         """The fleet's rates when these last followed."""
-        self._credit = MAX_LENT
+        self._credit = INFINITY
         """How many of these may be pulled along by now."""
 
     def add(self, worker: str) -> WorkerRates:
@@ -132,7 +133,7 @@ class ServiceTimes:
             rates.settle(self.fleet)
 
     def _follow(self) -> None:
-        self._followed, self._credit = _speed(self.fleet), 0
+        self._followed, self._credit = _speed(self.fleet), 0.0
         for young in self._young.values():
             young.settle(self.fleet)
 

@@ -159,7 +159,7 @@ class Board:
         entry.missing_tokens = missing_tokens
         entry.charged_tokens = tokens = missing_tokens + output_tokens
         backlog = worker.backlog
-        entry.prefill_ends = backlog.enter(missing_tokens, now_s)
+        entry.prefill_end_tokens = backlog.enter(missing_tokens, now_s)
         entry.computed_tokens = backlog.computed_tokens
         entry.ahead_tokens = backlog.waiting_tokens - missing_tokens
         entry.predicted_s = predicted_s = rates.predict_s(missing_tokens, output_tokens)
@@ -176,7 +176,7 @@ class Board:
         if worker is not None and entry.first_byte_s is None:
             entry.first_byte_s = now_s
             backlog = worker.backlog
-            backlog.reach(entry.prefill_ends, now_s)
+            backlog.reach(entry.prefill_end_tokens, now_s)
             entry.ahead_tokens = backlog.computed_tokens - entry.computed_tokens - entry.missing_tokens
             entry.computed_tokens = backlog.computed_tokens
             entry.mark = worker.batch.mark(now_s)
@@ -184,7 +184,7 @@ class Board:
     def computed(self, entry: Entry, now_s: float) -> None:
         """The call in flight has its reply: so its prompt was computed, whether its first byte was seen or not."""
         if entry.worker is not None:
-            entry.worker.backlog.reach(entry.prefill_ends, now_s)
+            entry.worker.backlog.reach(entry.prefill_end_tokens, now_s)
 
     def release(self, entry: Entry, now_s: float) -> WorkerState:
         """The call is in flight no more; the worker it was on is returned."""
@@ -201,7 +201,7 @@ class Board:
             worker.tenant_calls[entry.call.tenant] = left_calls
         worker.tokens -= entry.charged_tokens
         worker.batch.leave(entry.context_tokens, now_s)
-        worker.backlog.withdraw(entry.prefill_ends, entry.missing_tokens, now_s)
+        worker.backlog.withdraw(entry.prefill_end_tokens, entry.missing_tokens, now_s)
         worker.service_s = worker.service_s - entry.predicted_s if worker.calls else 0.0
         return worker
 

@@ -164,10 +164,8 @@ class Scheduler:
         if entry is None or entry.worker is None:
             return
         self._board.computed(entry, now_s)
-        if event.usage is not None and now_s >= entry.worker.learns_from_s:
-            self._learn(entry, entry.worker, event.usage, now_s)
-        if self._board.queued and event.usage is not None:
-            self._climb(entry, entry.worker, event.usage, now_s)
+        if event.usage is not None:
+            self._learn_from(entry, entry.worker, event.usage, now_s)
         self._end(entry, now_s, effects)
 
     def _failed(self, event: events.Failed, now_s: float, effects: _Effects) -> None:
@@ -348,16 +346,25 @@ class Scheduler:
         if climb.finished(work, now_s, since_s):
             worker.limit_calls = climb.limit
 
-    def _learn(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
-        """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""
+    def _learn_from(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
+        """What the usage of a complete reply tells of its worker: its backlog, its rates, its limit of calls."""
         missing_tokens = entry.missing_tokens
         if usage.cached_tokens is not None:
             missing_tokens = max(1, usage.prompt_tokens - usage.cached_tokens)
+            worker.backlog.correct(missing_tokens - entry.missing_tokens)
+        if now_s >= worker.learns_from_s:
+            self._learn_rates(entry, worker, usage, missing_tokens, now_s)
+        if self._board.queued:
+            self._climb(entry, worker, usage, now_s)
+
+    def _learn_rates(
+        self, entry: Entry, worker: WorkerState, usage: Usage, missing_tokens: int, now_s: float
+    ) -> None:
+        """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""
         total_s = now_s - entry.dispatched_s
         first_byte_s = total_s if entry.first_byte_s is None else entry.first_byte_s - entry.dispatched_s
         calls, context_tokens = worker.batch.since(entry.mark, now_s)
         ahead_tokens, beside_tokens = self._others_tokens(entry, worker)
-        worker.backlog.correct(missing_tokens - entry.missing_tokens)
         sample = ServiceSample(
             missing_tokens,
             ahead_tokens,

@@ -44,7 +44,7 @@ class Entry:
         "paused_until_s",
         "pool",
         "predicted_s",
-        "prefill_ends",
+        "prefill_end_tokens",
         "queue",
         "rank_s",
         "run",
@@ -65,8 +65,8 @@ class Entry:
     """Others' missing tokens computed between its dispatch and its first token, as far as is known."""
     computed_tokens: float
     """By its worker when it was dispatched, then when its first byte came."""
-    prefill_ends: float
-    """What the worker has computed when its prompt is done."""
+    prefill_end_tokens: float
+    """Where its prompt ends in its worker's backlog."""
     predicted_s: float
     dispatched_s: float
     first_byte_s: float | None

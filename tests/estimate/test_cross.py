@@ -30,13 +30,18 @@ def test_two_relations_are_found_though_only_their_sum_is_ever_seen():
 
 
 def test_where_both_parts_are_known_they_have_nothing_in_common():
-    first, second, cross = Fit(), Fit(), Cross()
+    cross, known = Cross(), learned(1.0, 2.0, 3.0)
+    assert cross.of_first(known) == cross.of_second(known) == (0.0, 0.0, 0.0)
+
+
+def test_what_the_one_explains_of_the_other_fades():
+    cross, known = Cross(), learned(1.0, 2.0, 3.0)
     cross.learn(2.0, 3.0, 4.0, 5.0)
-    assert any(cross.of_first(learned(1.0, 2.0, 3.0)))
-    for _ in range(2000):
-        cross.fade(0.98)
-    assert cross.weight == pytest.approx(0.0, abs=1e-12)
-    assert cross.of_first(first) == cross.of_second(second) == (0.0, 0.0, 0.0)
+    assert cross.of_first(known) == (25.0, 75.0, 100.0)
+    assert cross.of_second(known) == (95.0, 190.0, 0.0)
+    cross.fade(0.5)
+    assert cross.of_first(known) == (12.5, 37.5, 50.0)
+    assert cross.of_second(known) == (47.5, 95.0, 0.0)
 
 
 def learned(c0: float, c1: float, c2: float) -> Fit:

@@ -39,6 +39,6 @@ def has_room(admit: AdmitPolicy, worker: WorkerState, call: ReadyCall, cached: M
 def having_room(
     admit: AdmitPolicy, workers: Sequence[WorkerState], call: ReadyCall, cached: Mapping[str, int]
 ) -> list[WorkerState]:
-    """Those of the workers where it may start now."""
+    """Those of the workers where it may start now; the cheap test first, since most of a busy fleet fail it."""
     fits, least_tokens = admit.fits, 1 + call.output_tokens
     return [worker for worker in workers if fits(worker, least_tokens) and has_room(admit, worker, call, cached)]

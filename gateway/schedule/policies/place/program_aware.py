@@ -134,12 +134,9 @@ class ProgramAware:
         costs_s: list[float] = []
         for worker in workers:
             rates, beside = worker.rates, worker.calls + worker.external_calls
-            missing_tokens = prompt_tokens - cached[worker.name] if worker.name in cached else prompt_tokens
-            missing_tokens = max(missing_tokens, 1)
-            prefilled_tokens = worker.backlog.waiting_tokens + missing_tokens * (1 + delay_weight * beside)
-            cost_s = prefilled_tokens * rates.prefill_s + output_tokens * rates.decode_s * (
-                1 + interference * beside
-            )
+            missing_tokens = max(1, prompt_tokens - cached.get(worker.name, 0))
+            prefill_tokens = worker.backlog.waiting_tokens + missing_tokens * (1 + delay_weight * beside)
+            cost_s = prefill_tokens * rates.prefill_s + output_tokens * rates.decode_s * (1 + interference * beside)
             if waits and not fits(worker, missing_tokens + output_tokens):
                 cost_s += worker.wait_s()
             costs_s.append(cost_s)
