@@ -12,7 +12,7 @@ from math import ceil
 from typing import Final
 
 START: Final = 32
-"""At most; fewer where a step is known to grow with each call. Doubled as long as that pays: each level is measured
+"""Where nobody has measured how a step grows with each call. Doubled as long as that pays: each level is measured
 once, in about two replies' time."""
 LEAST_START: Final = 4
 STEP: Final = 1.25
@@ -71,8 +71,8 @@ class Climb:
             self._propose()
 
     def begin(self, calls: float) -> None:
-        """Where throughput is thought to have its knee; a guess, for as long as nothing has been measured."""
-        start = min(self._most, max(LEAST_START, int(calls)))
+        """Where throughput is thought to have its knee, infinity if nowhere; a guess, until calls have waited."""
+        start = int(min(self._most, max(LEAST_START, calls)))
         if self._is_new and start != self._base:
             self._base = self.limit = start
             self._trial = self._next()

@@ -8,7 +8,7 @@ from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.backlog import Backlog
 from gateway.estimate.batch import Batch
 from gateway.estimate.rates import WorkerRates
-from gateway.schedule.climb import START, Climb
+from gateway.schedule.climb import Climb
 from gateway.schedule.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class WorkerState:
         """Until it was found, the limit is this replica's share of where throughput is known to stop growing."""
         if self.climb is not None:
             if self.rates.knee_calls is not None:
-                self.climb.begin(min(START, self.rates.knee_calls) * self.share)
+                self.climb.begin(self.rates.knee_calls * self.share)
             self.limit_calls = self.climb.limit
 
     def work(self, missing_tokens: int, output_tokens: int) -> float:

@@ -117,7 +117,7 @@ def test_a_wrong_guess_is_mended(guess: int):
 
 
 @pytest.mark.parametrize(
-    ("knee_calls", "alone", "shared"), [(20.0, 20, 10), (math.inf, START, START // 2), (1.0, 4, 4)]
+    ("knee_calls", "alone", "shared"), [(20.0, 20, 10), (60.0, 60, 30), (math.inf, 128, 64), (1.0, 4, 4)]
 )
 def test_replicas_share_a_knee(knee_calls: float, alone: int, shared: int):
     rates = WorkerRates()
