@@ -209,7 +209,7 @@ class Scheduler:
 
     def _worker_down(self, event: events.WorkerDown, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
-        homeless = self._fleet.down(event.name, forget_cache=event.forget_cache)
+        homeless = self._fleet.down(event.name)
         if self._placing.claims is not None:
             self._placing.claims.forget(event.name)
         self._placing.place_again(homeless, now_s, effects)

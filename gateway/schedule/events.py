@@ -75,7 +75,6 @@ class WorkerDown(Struct, frozen=True):
     """No new calls to this worker (ejected, draining, removed). Calls in flight there end by their own events."""
 
     name: str
-    forget_cache: bool = False
 
 
 class WorkerRemoved(Struct, frozen=True):

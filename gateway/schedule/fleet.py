@@ -55,13 +55,11 @@ class Fleet:
                 homeless.append(entry)
         return worker, homeless
 
-    def down(self, name: str, *, forget_cache: bool) -> list[Entry]:
+    def down(self, name: str) -> list[Entry]:
         """No new calls for the worker. Returned: the queued calls it leaves without one."""
         worker = self._board.workers.get(name)
         if worker is None:
             return []
-        if forget_cache:
-            self._forget_cache(worker)
         worker.external_calls = 0
         self._board.set_up(worker, False)
         homeless = list(worker.queue)
@@ -72,9 +70,10 @@ class Fleet:
 
     def remove(self, name: str) -> list[Entry]:
         """Drop everything known of the worker; its calls in flight keep their account until they end."""
-        homeless = self.down(name, forget_cache=True)
+        homeless = self.down(name)
         worker = self._board.workers.pop(name, None)
         if worker is not None:
+            self._forget_cache(worker)
             self._board.join(worker, ())
             self._index.remove(name)
             self._service.remove(name)

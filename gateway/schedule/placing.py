@@ -162,16 +162,11 @@ class Placing:
         workers: Sequence[WorkerState],
         cached: Mapping[str, int],
     ) -> Choice:
-        """Home is the worker that holds the beginning of the call, filled ahead, else its program's context.
-
-        Parallel calls have none where nobody else's calls are: among others reuse saves more than waiting costs.
-        """
+        """Home is the worker that holds the beginning of the call, filled ahead, else its program's context."""
         known = self._programs.find(program)
         name, beside = self.filling.arrived(call.call_id, cached, None if known is None else known.worker), 0
         if name is None and known is not None:
             name, beside = known.worker, known.calls
-            if len(self._board.calls) - 1 > beside:
-                beside = 0
         home = None if name is None else self._board.workers.get(name)
         return self._place.choose(call, pool, workers, cached, home if home in workers else None, beside=beside)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from random import Random
 from typing import Final
 
 from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text, number
 from loadtest.program.arrivals import Start
 from loadtest.program.catalogue import program
 from loadtest.program.graph import PLACEHOLDER, Ask, Lookup, Program
+from loadtest.program.prose import prose
 
 BYTES_PER_TOKEN: Final = 4.3
 """Of the filler prose, by SmolLM2's tokenizer."""
+WORDS_PER_TOKEN: Final = 0.75
 
 
 def planned(starts: Iterable[Start], nonce: str = "") -> list[PlannedProgram]:
@@ -71,8 +74,12 @@ def _asks_behind(name: str, lookups: Mapping[str, Lookup]) -> Sequence[str]:
 
 
 def _values(program: Program) -> dict[str, str]:
-    """What each step gives, where a reply is words of no meaning."""
+    """What each step gives; a reply is words at random, so that lookups by them find one thing or another."""
     values: dict[str, str] = {}
     for step in program.steps:
-        values[step.name] = f"{step.name} said" if isinstance(step, Ask) else step.find(values)
+        values[step.name] = _reply(step) if isinstance(step, Ask) else step.find(values)
     return values
+
+
+def _reply(ask: Ask) -> str:
+    return prose(Random(ask.text), max(1, round(ask.max_tokens * WORDS_PER_TOKEN)))

@@ -331,9 +331,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def worker_up(self, name, models, kv, fresh, fills):
         self.send(WorkerUp(name, models, kv, fresh, fills))
 
-    @rule(name=worker_names, forget=st.booleans())
-    def worker_down(self, name, forget):
-        self.send(WorkerDown(name, forget))
+    @rule(name=worker_names)
+    def worker_down(self, name):
+        self.send(WorkerDown(name))
 
     @rule(name=worker_names)
     def worker_removed(self, name):

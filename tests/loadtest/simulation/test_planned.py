@@ -11,6 +11,7 @@ from gateway.simulation.work import PlannedProgram, Reply, Text
 from loadtest.program.graph import Ask, Lookup, filled
 from loadtest.program.loads import LOADS, starts
 from loadtest.program.sessions import PROGRAMS, agent
+from loadtest.program.shapes import rag
 from loadtest.simulation.planned import plan, planned
 
 
@@ -60,3 +61,12 @@ def test_a_shared_system_message_is_the_batchs_and_any_other_the_runs() -> None:
     assert common_blocks(*agents) > 5
     assert common_blocks(*singles) == 0
     assert common_blocks(agents[0], planned(starts(LOADS["agents"], inf, 0, 1), "other")[0]) == 0
+
+
+def test_what_is_looked_up_by_a_reply_is_not_always_the_same() -> None:
+    kinds = set()
+    for seed in range(8):
+        made = plan(rag(seed), "s", 0.0, "n")
+        read = [call.messages[-1] for call in made.calls if call.step.startswith("answer")]
+        kinds.add(len(set(read)))
+    assert max(kinds) > 1

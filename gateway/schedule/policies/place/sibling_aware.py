@@ -36,7 +36,7 @@ class SiblingAware(ProgramAware):
         beside: int = 0,
     ) -> Choice:
         """For siblings and beside others of the program the least cost, else as `ProgramAware`."""
-        if (call.siblings > 1 or beside) and len(workers) > 1 and _has_fleet_alone(workers, beside):
+        if len(workers) > 1 and _may_spread(call, workers, beside):
             return self._cheapest(call, workers, cached)
         return super().choose(call, pool, workers, cached, home)
 
@@ -59,6 +59,13 @@ class SiblingAware(ProgramAware):
         return Choice(best, "siblings", free, True, min(other_s, self._max_patience_s))
 
 
-def _has_fleet_alone(workers: Sequence[WorkerState], beside: int) -> bool:
-    """Whether others' calls leave some worker idle: beside them a program gains little from being everywhere."""
-    return sum(worker.calls + worker.external_calls for worker in workers) - beside < len(workers)
+def _may_spread(call: ReadyCall, workers: Sequence[WorkerState], beside: int) -> bool:
+    """Among others' calls reuse saves more than waiting costs, and a program gains little from being everywhere.
+
+    Parallel calls spread beside their own alone, siblings also as long as some worker is idle.
+    """
+    calls = sum(worker.calls for worker in workers)
+    external_calls = sum(worker.external_calls for worker in workers)
+    if calls == beside:
+        return (call.siblings > 1 or beside > 0) and external_calls < len(workers)
+    return call.siblings > 1 and calls + external_calls < len(workers)
