@@ -36,7 +36,7 @@ class SiblingAware(ProgramAware):
         beside: int = 0,
     ) -> Choice:
         """For siblings and beside others of the program the least cost, else as `ProgramAware`."""
-        if len(workers) > 1 and _may_spread(call, workers, beside):
+        if (call.siblings > 1 or beside) and len(workers) > 1 and _may_spread(call, workers, beside):
             return self._cheapest(call, workers, cached)
         return super().choose(call, pool, workers, cached, home)
 
@@ -67,5 +67,5 @@ def _may_spread(call: ReadyCall, workers: Sequence[WorkerState], beside: int) ->
     calls = sum(worker.calls for worker in workers)
     external_calls = sum(worker.external_calls for worker in workers)
     if calls == beside:
-        return (call.siblings > 1 or beside > 0) and external_calls < len(workers)
+        return external_calls < len(workers)
     return call.siblings > 1 and calls + external_calls < len(workers)
