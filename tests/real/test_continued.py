@@ -15,8 +15,10 @@ from tests.real.conftest import MODEL
 pytestmark = pytest.mark.real
 
 GREEDY = {"model": MODEL, "temperature": 0, "max_tokens": 24}
-CHAT = {**GREEDY, "messages": [{"role": "user", "content": "List the days of the week, one a line."}]}
-PLAIN = {**GREEDY, "prompt": "Monday, Tuesday, Wednesday,"}
+"""Numbers: of each token the model is sure by far. Between others that are nearly alike a prompt's computation may
+choose differently from a decode step's, where cores compute bfloat16."""
+CHAT = {**GREEDY, "messages": [{"role": "user", "content": "Continue this sequence: 1, 2, 3, 4, 5, 6, 7, 8, 9"}]}
+PLAIN = {**GREEDY, "prompt": "1, 2, 3, 4, 5, 6, 7, 8, "}
 
 
 @pytest.mark.parametrize(
