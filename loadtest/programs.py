@@ -158,7 +158,7 @@ async def _measure(options: Options, outcomes: list[Outcome], records: TextIO) -
             base_url, model = running.base_url, running.model
         model = model or await _first_model(base_url, api_key)
         plan = batches(options.plan)
-        measurement = Measurement(base_url, model, api_key, options.plan.delays_ms)
+        measurement = Measurement(base_url, model, api_key)
         async with aclosing(measured(measurement, plan, _progress)) as found:
             async for outcome in found:
                 outcomes.append(outcome)

@@ -159,10 +159,10 @@ class Conduct:
     async def _runs(self, turn: Turn, chosen: System, found: Sequence[Start], base_url: str) -> list[Outcome]:
         batch = Batch(turn.load, 0, turn.seed, chosen.mode, tuple(found))
         others = {tenant: key for tenant, key in TENANT_KEYS.items() if tenant}
-        async with Measurement(
-            base_url, self._workers.model, TENANT_KEYS[""], (0,), tenant_keys=others, limit_s=RUN_LIMIT_S
-        ) as measurement:
-            return await measurement.batch(batch)
+        measurement = Measurement(
+            base_url, self._workers.model, TENANT_KEYS[""], tenant_keys=others, limit_s=RUN_LIMIT_S
+        )
+        return await measurement.batch(batch)
 
     def _session_tokens(self) -> float:
         """The mean length that an agent's context grows to."""

@@ -23,14 +23,18 @@ NONCE_DIGITS = 12
 
 
 class Measurement:
-    """An async context that holds the clients, one per delay. Raises out of `batch`: CancelledError alone."""
+    """Runs batches. Every program has connections of its own, as a process of its own would.
+
+    One httpx client for all would be looked through, connection by connection, at each call's begin and end: with
+    the calls of many programs open at once that takes longer than all else that the client does.
+    Raises out of `batch`: CancelledError alone.
+    """
 
     def __init__(
         self,
         base_url: str,
         model: str,
         api_key: str,
-        delays_ms: Sequence[int],
         *,
         tenant_keys: Mapping[str, str] | None = None,
         limit_s: float = RUN_LIMIT_S,
@@ -38,25 +42,10 @@ class Measurement:
         """`limit_s` is each run's; a tenant without a key of its own uses `api_key`."""
         self._base_url = base_url
         self._model = model
-        self._delays_ms = delays_ms
         self._keys = {"": api_key, **(tenant_keys or {})}
         self._limit_s = limit_s
-        self._stack = AsyncExitStack()
-        self._places: Mapping[tuple[int, str], Place] = {}
+        self._tls = httpx.create_ssl_context()
         self._random = Random()
-
-    async def __aenter__(self) -> Measurement:
-        """Open the clients."""
-        self._places = {
-            (delay_ms, tenant): Place(await self._client(delay_ms, key), await self._client(0, key), self._model)
-            for delay_ms in self._delays_ms
-            for tenant, key in self._keys.items()
-        }
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        """Close them."""
-        await self._stack.aclose()
 
     async def batch(self, batch: Batch) -> list[Outcome]:
         """Run one batch to its end; an outcome for each of its runs, whether it failed or not."""
@@ -68,17 +57,20 @@ class Measurement:
     async def _run(self, batch: Batch, start: Start, began_s: float, shared: str) -> Outcome:
         await asyncio.sleep(max(0.0, began_s + start.at_s - time.monotonic()))
         made = program(start.program, batch.seed if start.seed is None else start.seed)
-        tenant = start.tenant if start.tenant in self._keys else ""
-        run = Run(made, batch.mode, self._places[batch.delay_ms, tenant], self.nonce(), shared)
         error = ""
-        started_s = time.monotonic()
-        try:
-            async with asyncio.timeout(self._limit_s):
-                await run.go()
-        except TimeoutError:
-            error = f"not done within {self._limit_s:.0f} s"
-        except (OpenAIError, WrongWork) as fault:
-            error = f"{type(fault).__name__}: {fault}"
+        async with AsyncExitStack() as stack:
+            run = Run(
+                made, batch.mode, await self._place(batch.delay_ms, start.tenant, stack), self.nonce(), shared
+            )
+            started_s = time.monotonic()
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    await run.go()
+            except TimeoutError:
+                error = f"not done within {self._limit_s:.0f} s"
+            except (OpenAIError, WrongWork) as fault:
+                error = f"{type(fault).__name__}: {fault}"
+            took_s = time.monotonic() - started_s
         return Outcome(
             program=start.program,
             mode=batch.mode,
@@ -88,7 +80,7 @@ class Measurement:
             copy=start.copy,
             nonce=run.nonce,
             started_s=round(started_s - began_s, 4),
-            took_s=round(time.monotonic() - started_s, 4),
+            took_s=round(took_s, 4),
             work=run.work,
             calls_s=tuple(round(at_s - began_s, 4) for at_s in run.ended_s),
             error=error,
@@ -98,12 +90,18 @@ class Measurement:
         """A number that never repeats, of always as many digits, and so of as many tokens."""
         return "".join(self._random.choices("0123456789", k=NONCE_DIGITS))
 
-    async def _client(self, delay_ms: int, key: str) -> AsyncOpenAI:
+    async def _place(self, delay_ms: int, tenant: str, stack: AsyncExitStack) -> Place:
+        client = await self._client(delay_ms, tenant, stack)
+        return Place(client, await self._client(0, tenant, stack) if delay_ms else client, self._model)
+
+    async def _client(self, delay_ms: int, tenant: str, stack: AsyncExitStack) -> AsyncOpenAI:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        transport = DelayedTransport(delay_ms / 1e3, httpx.AsyncHTTPTransport(limits=limits))
+        transport = DelayedTransport(delay_ms / 1e3, httpx.AsyncHTTPTransport(verify=self._tls, limits=limits))
         http: Any = httpx.AsyncClient(transport=transport, timeout=RUN_LIMIT_S)  # its type differs by SDK version
-        client = AsyncOpenAI(base_url=self._base_url, api_key=key, http_client=http, max_retries=0)
-        return await self._stack.enter_async_context(client)
+        key = self._keys.get(tenant, self._keys[""])
+        return await stack.enter_async_context(
+            AsyncOpenAI(base_url=self._base_url, api_key=key, http_client=http, max_retries=0)
+        )
 
 
 async def measured(
@@ -111,13 +109,12 @@ async def measured(
 ) -> AsyncGenerator[Outcome]:
     """Every batch in order, a line of progress for each; the outcomes as they come."""
     began_s = time.monotonic()
-    async with measurement:
-        for number, batch in enumerate(plan, start=1):
-            outcomes = await measurement.batch(batch)
-            for outcome in outcomes:
-                yield outcome
-            left_s = (time.monotonic() - began_s) / number * (len(plan) - number)
-            progress(f"{number}/{len(plan)} {_line(batch, outcomes)}; about {left_s / 60:.0f} min left")
+    for number, batch in enumerate(plan, start=1):
+        outcomes = await measurement.batch(batch)
+        for outcome in outcomes:
+            yield outcome
+        left_s = (time.monotonic() - began_s) / number * (len(plan) - number)
+        progress(f"{number}/{len(plan)} {_line(batch, outcomes)}; about {left_s / 60:.0f} min left")
 
 
 def _line(batch: Batch, outcomes: Sequence[Outcome]) -> str:

@@ -115,7 +115,7 @@ async def test_a_failed_call_ends_the_run_with_its_error(mode: Mode, rig: Rig, p
 
 
 def test_nonces_differ_and_are_equally_long() -> None:
-    measurement = Measurement("http://127.0.0.1:9/v1", "m", "none", (0,))
+    measurement = Measurement("http://127.0.0.1:9/v1", "m", "none")
     nonces = {measurement.nonce() for _ in range(100)}
     assert len(nonces) == 100
     assert {len(nonce) for nonce in nonces} == {NONCE_DIGITS}
