@@ -72,6 +72,8 @@ class Call(Unique):
     """Its session was cancelled."""
     evicted: bool = False
     """Its worker left the rotation before a byte had reached the client."""
+    computed: bool = False
+    """The core was told that its worker is done with it."""
 
     @property
     def attempts(self) -> int:

@@ -48,6 +48,7 @@ from gateway.replies.tee import Tee
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
 from gateway.variables.plan import Plan
+from gateway.variables.values import ProducedReply
 from gateway.wire.headers import worker_headers
 from gateway.wire.request import upstream_body
 from gateway.wire.routes import Shape
@@ -226,6 +227,8 @@ class Dispatcher:
         if status >= 500:
             self._fleet.failed(dispatch.worker, None, status)
         try:
+            if plan is not None and plan.unsaved:
+                await self._confirm(call, plan, reply)
             if reply.streams:
                 call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
@@ -234,7 +237,7 @@ class Dispatcher:
                 else:
                     await self._relay_produced(call, reply, send, self._dataflow.tee(call, plan))
             else:
-                await relay_whole(call, reply, send, self.learns, self._dataflow.commit if produces else None)
+                await relay_whole(call, reply, send, self.learns, self._commit if produces else None)
         except LoomgateError:
             if not reply.streams:
                 call.first_byte_s = None
@@ -250,15 +253,30 @@ class Dispatcher:
 
     async def _relay_produced(self, call: Call, reply: OpenReply, send: Send, tee: Tee) -> None:
         """Others may wait for what it says: the engine is not held up by a slow client."""
-        takes_out, commit = _takes_usage_out(call), self._dataflow.commit
+        takes_out, commit = _takes_usage_out(call), self._commit
 
         def relay(behind: Send) -> Awaitable[None]:
             return relay_stream(call, reply, LastEvent(behind).send, self.learns, takes_out, tee=tee, commit=commit)
 
         await through_backlog(send, self._dataflow.value_bytes, relay)
 
+    async def _confirm(self, call: Call, plan: Plan, reply: OpenReply) -> None:
+        try:
+            await self._dataflow.confirm(call, plan)
+        except BaseException:
+            reply.response.abort()
+            raise
+
+    async def _commit(self, call: Call, produced: ProducedReply | None) -> None:
+        """The engine is done with the call: its place is free while the store takes its values."""
+        call.computed = True
+        self._loop.feed(Finished(call.call_id, call.usage))
+        await self._dataflow.commit(call, produced)
+
     def _settle(self, call: Call) -> None:
-        if call.outcome is _DONE or call.outcome is Outcome.ENGINE_ERROR:
+        if call.computed:
+            call.end(Outcome.FAILED, 500, self._loop.clock())
+        elif call.outcome is _DONE or call.outcome is Outcome.ENGINE_ERROR:
             self._loop.feed(Finished(call.call_id, call.usage))
         else:
             self._loop.feed(Cancelled(call.call_id))

@@ -1,12 +1,14 @@
 """The data side of one call: its outputs declared, its inputs waited for, its values committed.
 
 In the order it happens: `plan` (pure, from the hints), `declare` (one atomic step in the store), `fill` (parks the
-call until its inputs are there), `commit` (before anyone sees the reply's end) or, at the latest when the call has
-`ended`, the failure of its outputs. Parrot (Lin et al., OSDI 2024), section 4: values flow inside the service.
+call until its inputs are there), `confirm` (before anyone sees anything of its reply), `commit` (before anyone sees
+its end) or, at the latest when the call has `ended`, the failure of its outputs.
+Parrot (Lin et al., OSDI 2024), section 4: values flow inside the service.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -17,14 +19,14 @@ from msgspec.structs import replace
 
 from gateway.ahead.fills import Ahead
 from gateway.call import Call, Listener
-from gateway.dataflow.errors import UpstreamFailed, refused_error, taken_error
+from gateway.dataflow.errors import UpstreamFailed, failure, refused_error, taken_error
 from gateway.dataflow.item_commits import ItemCommits
 from gateway.dataflow.live import Live
-from gateway.dataflow.outputs import Outputs, OutputWriter, session_of
+from gateway.dataflow.outputs import RETRY_AFTER_S, Outputs, OutputWriter, session_of
 from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.watch import Inputs
-from gateway.errors import BadRequest, StoreUnavailable
+from gateway.errors import BadRequest, StoreUnavailable, Superseded
 from gateway.http.bodies import Bodies
 from gateway.replies.tee import ItemsTee, Tee, WholeTee
 from gateway.states import CallState
@@ -32,6 +34,7 @@ from gateway.store.variable import (
     Declaration,
     Declared,
     Refused,
+    State,
     Taken,
 )
 from gateway.variables.live_reply import LiveReply
@@ -145,6 +148,7 @@ class Dataflow:
         call.to(CallState.PARKED)
         within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
         offered = self._ahead.offered(call, plan) if plan.over is None else nullcontext()
+        early = plan.over is None and not plan.gathers and hint.mode is not Mode.DEFERRED
         with self._bodies.parked(len(call.request.raw), needed=reserved), offered as told:
             found = await self._parking.wait(
                 call.tenant,
@@ -154,11 +158,13 @@ class Dataflow:
                 within_s=within_s,
                 told=told,
                 reserved=reserved,
+                early=early,
             )
             self._take(call, plan, found)
 
     def _take(self, call: Call, plan: Plan, found: Inputs) -> None:
         """Keep the values that are put in. What a map costs is said of each of its items. Raises: TooLarge."""
+        plan.unsaved = found.unsaved
         used = tuple(name for name in plan.template.used if name != plan.over)
         if not used:
             return
@@ -166,6 +172,26 @@ class Dataflow:
         if plan.over is None:
             call.ready = replace(call.ready, siblings=found.siblings)
             self._reestimate(call, plan.template.render({name: found[name].text for name in used}))
+
+    async def confirm(self, call: Call, plan: Plan) -> None:
+        """Wait until the store has what the call was given: before that nobody may see anything of its reply.
+
+        Raises: UpstreamFailed, Superseded, StoreUnavailable, where it did not take it.
+        """
+        tenant, session, values = call.tenant, session_of(call), plan.values or {}
+        for name, saved in (plan.unsaved or {}).items():
+            if await asyncio.shield(saved):
+                continue
+            stands = await self._parking.read(tenant, session, name)
+            if stands.state not in (State.DECLARED, State.VALUE):
+                raise failure(stands)
+            if stands.value is None or (name in values and values[name].text != stands.value.text):
+                raise Superseded(
+                    f"This call began with a value of {name} that then was given up: send it again.",
+                    param=name,
+                    retry_after_s=RETRY_AFTER_S,
+                )
+        plan.unsaved = None
 
     def tee(self, call: Call, plan: Plan) -> Tee:
         """What the stream of a call that produces something is to be fed to."""

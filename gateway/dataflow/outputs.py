@@ -12,6 +12,7 @@ from gateway.call import Call
 from gateway.dataflow.errors import taken_error
 from gateway.dataflow.item_commits import ITEMS_AT_ONCE, ItemCommits
 from gateway.dataflow.parking import Parking
+from gateway.dataflow.watch import Saved
 from gateway.errors import LoomgateError, StoreUnavailable, Superseded, session_cancelled
 from gateway.store.scripts import SCHEMA_CODE
 from gateway.store.variable import (
@@ -84,13 +85,22 @@ class Outputs:
         return not left or await self.write(call, plan, left)
 
     async def write(self, call: Call, plan: Plan, values: Mapping[str, Value]) -> bool:
-        """Commit values, all or none. What the store refuses fails the call's outputs. Raises: StoreUnavailable."""
+        """Commit values, all or none. What the store refuses fails the call's outputs. Raises: StoreUnavailable.
+
+        Calls of this replica begin with them at once; nobody sees their replies before the store has the values.
+        """
         stored = {name: StoredValue(value.text, value.kind, value.truncated) for name, value in values.items()}
         owner = plan.owner or call.call_id
         commit = partial(self._variables.commit, call.tenant, session_of(call), owner, plan.epoch, stored)
-        answer = await self._insist(commit)
+        saved: Saved = asyncio.get_running_loop().create_future()
+        answer: _Answer | None = None
+        try:
+            await self._parking.hand_over(call.tenant, session_of(call), stored, saved)
+            answer = await self._insist(commit)
+        finally:
+            saved.set_result(isinstance(answer, Committed))
         if isinstance(answer, Committed):
-            self._parking.changed(call.tenant, session_of(call))
+            self._parking.committed(call.tenant, session_of(call), stored, owner, answer.at)
             return True
         call.note("output-not-committed")
         if isinstance(answer, Fenced):

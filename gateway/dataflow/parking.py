@@ -3,6 +3,7 @@
 One watcher per session that somebody waits in. It reads what is awaited once per change, however many wait for it;
 a call that comes meanwhile costs a look at the names nobody waited for yet.
 A change is told by this replica's own commits or by pub/sub, mere wake-ups both, or it is found by looking again.
+A value produced on this replica is handed over before the store has it, to those who can wait for that later.
 Of a value there is one copy here for as long as anybody holds it: who asks later shares it, without another read.
 """
 
@@ -14,11 +15,12 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from gateway.dataflow.errors import UpstreamFailed, failure
-from gateway.dataflow.watch import Inputs, Told, Waiter, Watch
+from gateway.dataflow.watch import Inputs, Saved, Told, Waiter, Watch
 from gateway.errors import QueueFull, StoreUnavailable
 from gateway.store.awaited import with_lists
 from gateway.store.variable import Cause, State, StoredValue, Variable
@@ -100,6 +102,8 @@ class Parking:
         self._parked: Counter[str] = Counter()
         self._since_s: dict[Waiter, float] = {}
         """When each waiting call came, in that order."""
+        self._handed: Counter[tuple[str, str, str]] = Counter()
+        """Tenant, session and name of values that calls here took, and the store did not yet."""
         self._held: WeakValueDictionary[Version, StoredValue] = WeakValueDictionary()
 
     @property
@@ -114,12 +118,10 @@ class Parking:
         return 0.0 if since_s is None else asyncio.get_running_loop().time() - since_s
 
     def awaits(self, tenant: str, session: str, names: Iterable[str]) -> bool:
-        """Whether a call of this replica waits for one of these variables."""
+        """Whether a call of this replica waits for one of these variables, or for the store to take it."""
         watch = self._watches.get((tenant, session))
-        if watch is None:
-            return False
-        awaited = with_lists(watch.waiters)
-        return any(name in awaited for name in names)
+        awaited = () if watch is None else with_lists(watch.waiters)
+        return any(name in awaited or (tenant, session, name) in self._handed for name in names)
 
     def changed(self, tenant: str, session: str) -> None:
         """Something happened to variables or steps of the session: look."""
@@ -127,6 +129,29 @@ class Parking:
         if watch is not None:
             watch.told = True
             watch.changed.set()
+
+    async def hand_over(self, tenant: str, session: str, values: Mapping[str, StoredValue], saved: Saved) -> None:
+        """Give values that are on their way to the store to the calls of this replica that take them early."""
+        watch = self._watches.get((tenant, session))
+        if watch is None:
+            return
+        for name, value in values.items():
+            if name in watch.waiters and await watch.hand_over(name, value, saved):
+                self._handed[key := (tenant, session, name)] += 1
+                saved.add_done_callback(partial(self._arrived, key))
+
+    def committed(
+        self, tenant: str, session: str, values: Mapping[str, StoredValue], call_id: str, at: float
+    ) -> None:
+        """The store has the values of a call since `at`: who asks from now on shares them. Look."""
+        for name, value in values.items():
+            self._held[tenant, session, name, call_id, at] = value
+        self.changed(tenant, session)
+
+    def _arrived(self, key: tuple[str, str, str], saved: Saved) -> None:
+        self._handed[key] -= 1
+        if not self._handed[key]:
+            del self._handed[key]
 
     async def read(self, tenant: str, session: str, name: str) -> Variable:
         """A variable as it stands, with its value: the copy of it that is held here, if there is one.
@@ -152,10 +177,12 @@ class Parking:
         within_s: float,
         told: Told | None = None,
         reserved: bool = False,
+        early: bool = False,
     ) -> Inputs:
         """The values of `names`, once all have one and each of `after` has ended or has a value.
 
         `reserved` is for calls that a full lot must not turn away: others wait for them, or they were accepted.
+        With `early` a value may be one that the store has yet to take (`Inputs.unsaved`).
         Raises: UpstreamFailed (one never will, or not within the time), QueueFull.
         """
         limit = self.limit_per_tenant
@@ -163,7 +190,7 @@ class Parking:
             raise QueueFull(
                 "Too many calls of this tenant wait for variables.", code="too_many_parked", retry_after_s=5.0
             )
-        waiter = Waiter(names, after, told)
+        waiter = Waiter(names, after, told, is_early=early)
         watch = self._watch(tenant, session)
         self._parked[tenant] += 1
         self._since_s[waiter] = asyncio.get_running_loop().time()

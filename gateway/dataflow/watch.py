@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from gateway.dataflow.errors import UpstreamFailed
 from gateway.store.variable import StoredValue
 
 WAKE_AT_ONCE = 64
 """Calls woken before the loop turns again: each then estimates a prompt that may be long."""
+Saved = asyncio.Future[bool]
+"""Says, of values on their way to the store, whether they came there. Never fails."""
 Told = Callable[[Mapping[str, StoredValue]], None]
 """Hears of the values that are there while others are missing; must not raise."""
 
@@ -21,22 +23,32 @@ class Inputs(dict[str, StoredValue]):
     siblings: int = 1
     """How many calls of this replica became ready by the value that it missed last, this call among them."""
 
+    def __init__(self) -> None:
+        self.unsaved: dict[str, Saved] = {}
+        """Of those that the store had yet to take: whether it did, in the end."""
+
 
 class Waiter:
     """One call: what it still misses, and what it got."""
 
-    __slots__ = ("done", "missing", "told", "values", "wanted")
+    __slots__ = ("done", "is_early", "missing", "told", "values", "wanted")
 
-    def __init__(self, wanted: Sequence[str], after: Sequence[str], told: Told | None) -> None:
+    def __init__(
+        self, wanted: Sequence[str], after: Sequence[str], told: Told | None, *, is_early: bool = False
+    ) -> None:
+        """`is_early` for one that takes a value while the store has yet to take it."""
+        self.is_early = is_early
         self.wanted = frozenset(wanted)
         self.missing = {*wanted, *after}
         self.values = Inputs()
         self.told = told
         self.done: asyncio.Future[Inputs] = asyncio.get_running_loop().create_future()
 
-    def got(self, name: str, value: StoredValue | None, siblings: int = 1) -> None:
-        """This one is there; it was the last one missing for so many calls."""
+    def got(self, name: str, value: StoredValue | None, siblings: int = 1, saved: Saved | None = None) -> None:
+        """This one is there, or will be once it is `saved`; it was the last one missing for so many calls."""
         self.missing.discard(name)
+        if saved is not None:
+            self.values.unsaved[name] = saved
         if value is not None and name in self.wanted:
             self.values[name] = value
             self.values.siblings = 1 if self.missing else siblings
@@ -119,14 +131,27 @@ class Watch:
 
     async def settle(self, name: str, value: StoredValue | None) -> None:
         """This one is there (a step has no value): all who wait for it hear so."""
-        waiters = self.waiters.pop(name, ())
-        siblings = max(1, sum(1 for waiter in waiters if len(waiter.missing) == 1))
-        for number, waiter in enumerate(waiters, start=1):
-            waiter.got(name, value, siblings)
-            if number % WAKE_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        await _give(self.waiters.pop(name, ()), name, value, None)
+
+    async def hand_over(self, name: str, value: StoredValue, saved: Saved) -> bool:
+        """The same for those that take it early, while the store has yet to take it. Whether there were any."""
+        waiting = self.waiters.get(name, set())
+        early = {waiter for waiter in waiting if waiter.is_early}
+        waiting -= early
+        if not waiting:
+            self.waiters.pop(name, None)
+        await _give(early, name, value, saved)
+        return bool(early)
 
     def fail(self, name: str, error: UpstreamFailed) -> None:
         """This one will never be."""
         for waiter in self.waiters.pop(name, ()):
             waiter.fail(error)
+
+
+async def _give(waiters: Collection[Waiter], name: str, value: StoredValue | None, saved: Saved | None) -> None:
+    siblings = max(1, sum(1 for waiter in waiters if len(waiter.missing) == 1))
+    for number, waiter in enumerate(waiters, start=1):
+        waiter.got(name, value, siblings, saved)
+        if number % WAKE_AT_ONCE == 0:
+            await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -60,6 +61,8 @@ class Plan(Unique):
     """What one item of a map gave."""
     values: Mapping[str, Filling] | None = None
     """What its placeholders stand for, once that is known: shared with all who read the same value."""
+    unsaved: Mapping[str, asyncio.Future[bool]] | None = None
+    """Inputs that it was given while the store had yet to take them: whether it did, in the end."""
 
     @property
     def each(self) -> tuple[Producer, ...]:

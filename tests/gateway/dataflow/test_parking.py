@@ -249,3 +249,26 @@ async def test_whether_its_producers_live_is_asked_of_a_call_that_has_waited(
     shelf.variables["a"] = Variable("a", State.DECLARED, "call-1", owner="dead")
     with pytest.raises(UpstreamFailed, match="its gateway died"):
         await waiting
+
+
+async def test_a_value_handed_over_is_awaited_until_the_store_has_it_and_then_shared(
+    lot: Parking, shelf: Shelf
+) -> None:
+    waiting = asyncio.create_task(lot.wait("t", "s", ("a",), (), within_s=5, early=True))
+    await until(lambda: lot.parked and shelf.subscribed)
+    saved, value = asyncio.get_running_loop().create_future(), StoredValue("x")
+    await lot.hand_over("t", "s", {"a": value, "b": value}, saved)
+    assert (await waiting).unsaved == {"a": saved}
+    assert lot.awaits("t", "s", ("a",))
+    assert not lot.awaits("t", "s", ("b",)), "nobody asked for it"
+
+    saved.set_result(True)
+    lot.committed("t", "s", {"a": value}, "call-1", 3.0)
+    await until(lambda: not lot.awaits("t", "s", ("a",)))
+    shelf.variables["a"] = Variable("a", State.VALUE, "call-1", bytes=1, at=3.0)
+    assert (await lot.read("t", "s", "a")).value is value
+
+
+async def test_a_value_for_which_nobody_waits_is_handed_to_nobody(lot: Parking) -> None:
+    await lot.hand_over("t", "s", {"a": StoredValue("x")}, asyncio.get_running_loop().create_future())
+    assert not lot.awaits("t", "s", ("a",))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.dataflow.watch import Waiter, Watch
+import asyncio
+
+from gateway.dataflow.watch import Saved, Waiter, Watch
 from gateway.store.variable import StoredValue
 
 
@@ -32,3 +34,26 @@ async def test_it_is_the_last_value_that_counts() -> None:
     assert await settled(reviews, ["f0", "f1"]) == [3, 3, 3]
     assert await settled(reviews, ["f1", "f0"]) == [2, 2, 1]
     assert await settled([(["v"], ["step"]), (["v"], ["step"])], ["v", "step"]) == [1, 1]
+
+
+async def test_who_waits_early_begins_with_a_value_on_its_way_to_the_store_and_others_do_not() -> None:
+    watch = Watch()
+    early = [Waiter(["a"], [], None, is_early=True), Waiter(["a"], ["step"], None, is_early=True)]
+    patient = Waiter(["a"], [], None)
+    for waiter in (*early, patient):
+        watch.add(waiter, ())
+    saved: Saved = asyncio.get_running_loop().create_future()
+    value = StoredValue("x", "text/plain")
+
+    assert await watch.hand_over("a", value, saved)
+    got = early[0].done.result()
+    assert (got, got.siblings, got.unsaved) == ({"a": value}, 1, {"a": saved})
+    assert not early[1].done.done()
+    assert early[1].missing == {"step"}
+    assert not patient.done.done()
+    assert not await watch.hand_over("a", value, saved), "both have it"
+
+    await watch.settle("a", value)
+    assert patient.done.result().unsaved == {}
+    watch.remove(early[1], ())
+    assert not watch.waiters
