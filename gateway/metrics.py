@@ -59,6 +59,9 @@ class StoreReading:
     failures: int
     refused: int
     records_dropped: int
+    batches: int = 0
+    batch_seconds: float = 0.0
+    slow_batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +327,9 @@ def _store_state(store: StoreReading) -> Iterator[Metric]:
         "loomgate_store_breaker_open", "Whether requests fail at once.", float(store.breaker_open)
     )
     yield CounterMetricFamily("loomgate_store_ops", "Requests it answered.", value=store.ops)
+    yield CounterMetricFamily("loomgate_store_batches", "Batches of requests it answered.", value=store.batches)
+    yield CounterMetricFamily("loomgate_store_batch_seconds", "What they took.", value=store.batch_seconds)
+    yield CounterMetricFamily("loomgate_store_slow_batches", "Those of 50 ms or longer.", value=store.slow_batches)
     yield CounterMetricFamily(
         "loomgate_store_failures", "Requests without an answer in time.", value=store.failures
     )

@@ -38,6 +38,9 @@ def read_state(gateway: Running) -> Reading:
             failures=counters.failures,
             refused=counters.refused,
             records_dropped=gateway.recorder.counters.dropped,
+            batches=counters.batches,
+            batch_seconds=counters.batch_seconds,
+            slow_batches=counters.slow_batches,
         ),
         estimates=tuple(gateway.estimators.errors()),
     )

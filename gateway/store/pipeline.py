@@ -36,6 +36,8 @@ _DROP_S = 0.1
 """How long closing a broken connection may take."""
 STALL_S = 0.02
 """A timer later than this is not the server's fault."""
+SLOW_S = 0.05
+"""A batch that takes longer shows: a server waits for its disk, or does too much."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,11 @@ class Counters:
     refused: int = 0
     """Requests refused at once: breaker open, queue full, closing."""
     batches: int = 0
+    """Answered; one at a time is under way."""
+    batch_seconds: float = 0.0
+    """That they took, from sent to answered."""
+    slow_batches: int = 0
+    """Those that took `SLOW_S` or longer."""
     breaker_opened: int = 0
 
 
@@ -233,7 +240,7 @@ class Pipeline:
     async def _send(self, batch: list[_Request]) -> None:
         if not batch:
             return
-        self._in_flight = batch
+        self._in_flight, sent_s = batch, self._loop.time()
         try:
             replies = await self._execute(batch)
         except TimeoutError:
@@ -242,7 +249,10 @@ class Pipeline:
             await self._lost(f"cannot be reached ({type(error).__name__})")
         else:
             self._breaker.succeeded()
+            took_s = self._loop.time() - sent_s
             self.counters.batches += 1
+            self.counters.batch_seconds += took_s
+            self.counters.slow_batches += took_s >= SLOW_S
             self._settle(batch, replies)
         self._in_flight = ()
 

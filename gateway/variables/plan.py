@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 import orjson
@@ -61,7 +60,7 @@ class Plan(Unique):
     """What one item of a map gave."""
     values: Mapping[str, Filling] | None = None
     """What its placeholders stand for, once that is known: shared with all who read the same value."""
-    unsaved: Mapping[str, asyncio.Future[bool]] | None = None
+    unsaved: Mapping[str, Awaitable[bool]] | None = None
     """Inputs that it was given while the store had yet to take them: whether it did, in the end."""
 
     @property

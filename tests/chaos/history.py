@@ -20,6 +20,8 @@ class Sent:
     tenant: str
     session: str
     text: str = ""
+    begins_early: bool = False
+    """What it reads may be on its way to the store while it runs, and must be there when its reply is seen."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class _Check:
         self.found: list[Violation] = []
         self.sent: dict[str, Sent] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.begun: dict[str, dict[str, str]] = {}
+        """Values that calls began with, which were not committed by then."""
         self.values: dict[tuple[str, str, str], str] = {}
         self.epochs: dict[tuple[str, str, str], int] = {}
         stored = [event for event in history if isinstance(event, Stored)]
@@ -136,6 +140,9 @@ class _Check:
             case Outcome():
                 if self.outcomes.setdefault(event.call, event) != event:
                     self._wrong(Kind.TWO_OUTCOMES, event)
+                sent = self.sent[event.call]
+                if event.status == 200:
+                    self._reads(event, sent.tenant, sent.session, self.begun.pop(event.call, {}))
 
     def _stored(self, event: Stored) -> None:
         variable = (event.tenant, event.session, event.name)
@@ -150,8 +157,13 @@ class _Check:
         values = rendered_values(sent.text, event.prompt)
         if values is None:
             self._wrong(Kind.OTHER_PROMPT, event)
-        else:
-            self._reads(event, sent.tenant, sent.session, values)
+            return
+        place = (sent.tenant, sent.session)
+        early = {
+            name: text for name, text in values.items() if sent.begins_early and (*place, name) not in self.values
+        }
+        self.begun[event.call] = early
+        self._reads(event, *place, {name: text for name, text in values.items() if name not in early})
 
     def _reads(self, event: Event, tenant: str, session: str, values: dict[str, str]) -> None:
         for name, value in values.items():

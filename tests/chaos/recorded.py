@@ -50,22 +50,21 @@ class Call:
         return {"model": "simulated", "messages": [{"role": "user", "content": self.sent.text}]}
 
 
-def pairs(count: int, sessions: int, *, links: bool = True) -> list[Call]:
+def pairs(count: int, sessions: int, *, interactive: bool = False) -> list[Call]:
     """Producers, then their consumers; tenants take turns, and each has what the other has, names alike.
 
-    With `links` a consumer produces something, too.
+    A consumer produces something, too, unless they are `interactive`: then it may begin early.
     """
-    producers = [_call("p", number, sessions, "says so", "", f"v{number // 2}") for number in range(count)]
+    producers = [_call(f"p{n}", n, sessions, "says so", "", f"v{n // 2}") for n in range(count)]
     return producers + [
-        _call("c", n, sessions, f"got {{{{v{n // 2}}}}}!", f"v{n // 2}", f"w{n // 2}" if links else "")
+        _call(f"c{n}", n, sessions, f"got {{{{v{n // 2}}}}}!", f"v{n // 2}", "" if interactive else f"w{n // 2}")
         for n in range(count)
     ]
 
 
-def _call(side: str, number: int, sessions: int, text: str, inputs: str, outputs: str) -> Call:
-    call = f"{side}{number}"
-    sent = Sent(call, TENANTS[number % 2], f"s{number // 2 % sessions}", f"<{call}> {text}")
-    return Call(sent, inputs, outputs)
+def _call(name: str, number: int, sessions: int, text: str, inputs: str, outputs: str) -> Call:
+    tenant, session = TENANTS[number % 2], f"s{number // 2 % sessions}"
+    return Call(Sent(name, tenant, session, f"<{name}> {text}", begins_early=not outputs), inputs, outputs)
 
 
 @dataclass

@@ -81,6 +81,31 @@ def test_a_consumer_that_ran_before_any_one_commit_is_found(missing: int) -> Non
     assert (Kind.EARLY_READ in kinds(without)) == needed
 
 
+EARLY: list[Event] = [
+    Sent("c", "acme", "s", "<c> got {{v}}", begins_early=True),
+    Accepted("c"),
+    Dispatched("c", "<c> got mine"),
+    Stored("acme", "s", "v", "call-1", 1, "mine"),
+    Outcome("c", 200, "got mine"),
+]
+
+
+def test_a_call_that_may_begin_early_needs_the_commit_when_its_reply_is_seen() -> None:
+    *begun, stored, outcome = EARLY
+    assert violations(EARLY) == []
+    assert kinds([*begun, outcome, stored]) == [Kind.EARLY_READ]
+    assert kinds([*begun, outcome]) == [Kind.EARLY_READ]
+    assert kinds([*begun, Outcome("c", 424, "its producer failed")]) == []
+
+
+def test_a_call_that_began_with_a_value_that_was_replaced_must_not_be_answered() -> None:
+    *begun, _, outcome = EARLY
+    replaced = Stored("acme", "s", "v", "call-2", 1, "another")
+    assert kinds([*begun, replaced, outcome]) == [Kind.TWO_VALUES]
+    assert kinds([*begun, replaced, Dispatched("c", "<c> got another"), outcome]) == []
+    assert kinds([*begun, replaced, Outcome("c", 503, "superseded")]) == []
+
+
 def test_a_placeholder_that_was_sent_as_it_is_was_read_too_early() -> None:
     history = [Sent("c", "acme", "s", "<c> got {{v}}"), Dispatched("c", "<c> got {{v}}")]
     assert kinds(history) == [Kind.EARLY_READ]

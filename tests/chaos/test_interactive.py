@@ -38,9 +38,9 @@ async def insist(run: Recorded, call: Call, replica: int) -> None:
     run.recorder.sends(call.sent)
     run.recorder.events.append(Accepted(call.sent.call))
     reply = await _reply(run, call, replica)
-    run.recorder.events.append(_outcome(call, reply))
+    await run.recorder.ends(_outcome(call, reply))
     if reply.status_code == 200:
-        run.recorder.events.append(_outcome(call, await _reply(run, call, 1)))
+        await run.recorder.ends(_outcome(call, await _reply(run, call, 1)))
 
 
 def _outcome(call: Call, reply: httpx.Response) -> Outcome:
@@ -72,7 +72,7 @@ async def whole_program(run: Recorded, strike, reader: int = 1) -> None:
 
     In the end the values are read through the replica `reader`.
     """
-    calls = pairs(PAIRS, SESSIONS, links=False)
+    calls = pairs(PAIRS, SESSIONS, interactive=True)
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as clients:
         for call in calls[PAIRS:]:
             clients.create_task(insist(run, call, 0))

@@ -11,7 +11,7 @@ import orjson
 
 from gateway.errors import StoreUnavailable
 from gateway.store.variables import Variables
-from tests.chaos.history import Dispatched, Event, Sent, Stored
+from tests.chaos.history import Dispatched, Event, Outcome, Sent, Stored
 
 Note = Callable[[bytes], Awaitable[None]]
 
@@ -32,13 +32,20 @@ class Recorder:
         self.events.append(call)
 
     async def arrives(self, body: bytes) -> None:
-        """A chat call is about to reach a worker: what it reads must have been committed by now."""
+        """A chat call is about to reach a worker: what it reads must have been committed, or be on its way."""
         prompt = orjson.loads(body)["messages"][-1]["content"]
         found = re.match(r"<([^<>]+)>", prompt)
         assert found is not None, prompt
         sent = self._sent[found[1]]
-        await self.look(sent.tenant, sent.session, re.findall(r"\{\{([^{}]+)\}\}", sent.text))
+        await self.look(sent.tenant, sent.session, _inputs(sent))
         self.events.append(Dispatched(sent.call, prompt))
+
+    async def ends(self, outcome: Outcome) -> None:
+        """A client has its reply: what the call read must have been committed by now."""
+        sent = self._sent[outcome.call]
+        if outcome.status == 200 and sent.begins_early:
+            await self.look(sent.tenant, sent.session, _inputs(sent))
+        self.events.append(outcome)
 
     async def look(self, tenant: str, session: str, names: list[str]) -> None:
         """What the store holds now, as soon as it can be asked."""
@@ -50,6 +57,10 @@ class Recorder:
         for name, variable in found.items():
             value = variable.value.text if variable.value else None
             self.events.append(Stored(tenant, session, name, variable.call_id, variable.epoch, value))
+
+
+def _inputs(sent: Sent) -> list[str]:
+    return re.findall(r"\{\{([^{}]+)\}\}", sent.text)
 
 
 @asynccontextmanager

@@ -115,7 +115,9 @@ def test_the_state_is_read_at_each_scrape() -> None:
         queue_age_s=1.5,
         loop_lag_s=0.01,
         workers=(WorkerReading("w0", "up", 4, 900, 1), WorkerReading("w1", "ejected", 0, 0)),
-        store=StoreReading(up=False, breaker_open=True, ops=5, failures=2, refused=1, records_dropped=7),
+        store=StoreReading(
+            up=False, breaker_open=True, ops=5, failures=2, refused=1, records_dropped=7, slow_batches=3
+        ),
     )
     found = samples(metrics)
     assert found["loomgate_queued_calls"] == 3
@@ -125,6 +127,7 @@ def test_the_state_is_read_at_each_scrape() -> None:
     assert found["loomgate_worker_tokens{worker=w0}"] == 900
     assert found["loomgate_store_breaker_open"] == 1
     assert found["loomgate_store_records_dropped_total"] == 7
+    assert found["loomgate_store_slow_batches_total"] == 3
 
 
 def test_the_process_is_on_the_page_and_nothing_is_global() -> None:

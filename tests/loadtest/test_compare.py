@@ -31,12 +31,12 @@ def _command(out: Path, *flags: str) -> subprocess.Popen[str]:
 
 def test_a_small_comparison_gives_tables_plots_and_records(tmp_path: Path) -> None:
     systems = "loomgate/gateway,round_robin"
-    with _command(tmp_path, *SMALL, "--loads", "copilot,flood", "--systems", systems) as child:
+    with _command(tmp_path, *SMALL, "--loads", "flood", "--systems", systems) as child:
         printed, progress = child.communicate(timeout=200)
     assert child.returncode == 0, progress
     records = read((tmp_path / "records.jsonl").read_text().splitlines())
     assert {(batch.turn.load, batch.turn.system) for batch in records.batches} == {
-        (load, system) for load in ("copilot", "flood") for system in ("loomgate/gateway", "round_robin")
+        ("flood", system) for system in ("loomgate/gateway", "round_robin")
     }
     assert not [run.error for batch in records.batches for run in batch.runs if run.error]
     assert all(batch.counters.queried_tokens for batch in records.batches)
@@ -44,9 +44,9 @@ def test_a_small_comparison_gives_tables_plots_and_records(tmp_path: Path) -> No
     assert len(set(nonces)) == len(nonces)
     assert records.rates is not None
     assert 1e-4 < records.rates.prefill_s < 1e-2
-    assert records.capacity_per_s.keys() == {"copilot", "flood"}
+    assert records.capacity_per_s.keys() == {"flood"}
     assert (tmp_path / "tables.md").read_text() == printed
-    assert {path.name for path in tmp_path.glob("*.png")} == {"compare-copilot.png", "compare-flood.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == {"compare-flood.png"}
 
 
 def test_what_is_stopped_is_shown_and_resumed(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ async def test_requests_of_one_moment_go_out_as_one_batch(pipeline: Pipeline, li
     assert [command[3] for command in link.batches[1]] == ["k1", "k2", "k3", "k4"]
 
 
+async def test_batches_that_are_slow_are_counted(
+    pipeline: Pipeline, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.pipeline.SLOW_S", 60.0)
+    await ask(pipeline)
+    assert (pipeline.counters.batches, pipeline.counters.slow_batches) == (1, 0)
+    monkeypatch.setattr("gateway.store.pipeline.SLOW_S", 0.0)
+    await ask(pipeline)
+    assert (pipeline.counters.batches, pipeline.counters.slow_batches) == (2, 1)
+    assert pipeline.counters.batch_seconds > 0.0
+
+
 async def test_a_full_queue_refuses_at_once(pipeline: Pipeline, link: FakeLink) -> None:
     link.go.clear()
     waiting = [ask(pipeline, number) for number in range(8)]
