@@ -255,6 +255,7 @@ class Gateway:
             maps=self.maps,
             bodies=self.bodies,
             started=self.resolver.started,
+            computed=self.resolver.computed,
             ended=self.resolver.ended,
         )
         return gate

@@ -61,7 +61,10 @@ _MOVABLE = (Unreachable, Disconnected, BadReply)
 
 
 class Dispatcher:
-    """Runs calls to their end. `started` hears of each attempt of a session's calls, `ended` once of every call."""
+    """Runs calls to their end. `started` hears of each attempt of a session's calls, `ended` once of every call.
+
+    `computed` hears of those whose values the store is yet to take, or to have taken, once their reply is there.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Dispatcher:
         maps: Maps,
         bodies: Bodies,
         started: Listener,
+        computed: Listener,
         ended: Listener,
     ) -> None:
         self.limits = limits
@@ -87,6 +91,7 @@ class Dispatcher:
         self._fleet = fleet
         self._gate = gate
         self._started = started
+        self._computed = computed
         self._ended = ended
         self._live: dict[str, Call] = {}
         """In order of arrival."""
@@ -227,17 +232,19 @@ class Dispatcher:
         if status >= 500:
             self._fleet.failed(dispatch.worker, None, status)
         try:
-            if plan is not None and plan.unsaved:
-                await self._confirm(call, plan, reply)
             if reply.streams:
                 call.to(_STREAMING)
                 self._loop.feed(FirstByte(call.call_id))
+            if plan is not None and plan.unsaved and (reply.streams or status != 200):
+                await self._confirm(call, plan, reply)
+            if reply.streams:
                 if plan is None or not produces:
                     await relay_stream(call, reply, send, self.learns, _takes_usage_out(call))
                 else:
                     await self._relay_produced(call, reply, send, self._dataflow.tee(call, plan))
             else:
-                await relay_whole(call, reply, send, self.learns, self._commit if produces else None)
+                commits = produces or (plan is not None and plan.unsaved)
+                await relay_whole(call, reply, send, self.learns, self._commit if commits else None)
         except LoomgateError:
             if not reply.streams:
                 call.first_byte_s = None
@@ -264,13 +271,17 @@ class Dispatcher:
         try:
             await self._dataflow.confirm(call, plan)
         except BaseException:
+            call.first_byte_s = None
             reply.response.abort()
             raise
 
     async def _commit(self, call: Call, produced: ProducedReply | None) -> None:
-        """The engine is done with the call: its place is free while the store takes its values."""
-        call.computed = True
+        """The engine is done with the call: its place is free while the store takes its inputs and its values."""
+        plan, call.computed = call.plan, True
         self._loop.feed(Finished(call.call_id, call.usage))
+        self._computed(call)
+        if plan is not None and plan.unsaved:
+            await self._dataflow.confirm(call, plan)
         await self._dataflow.commit(call, produced)
 
     def _settle(self, call: Call) -> None:

@@ -35,13 +35,16 @@ class Foresight:
             call.ready = replace(ready, gap_s=gap_s)
 
     def ended(self, call: Call) -> None:
-        """The call has its outcome: what it took is part of what its program takes."""
-        if call.ready.program is None or call.dispatched_s is None or call.done_s is None:
+        """The call has its outcome, or its reply: what it took is part of what its program takes."""
+        if (
+            call.ready.program is None
+            or call.dispatched_s is None
+            or not (call.computed or call.done_s is not None)
+        ):
             return
+        done_s = self._clock() if call.done_s is None else call.done_s
         tokens = 0 if call.usage is None else call.usage.completion_tokens
-        self._times.ended(
-            call.ready.program, call.hint.step, call.done_s - call.dispatched_s, tokens, now_s=call.done_s
-        )
+        self._times.ended(call.ready.program, call.hint.step, done_s - call.dispatched_s, tokens, now_s=done_s)
 
     def finished(self, program: str) -> None:
         """The session is over."""

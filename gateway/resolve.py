@@ -101,6 +101,12 @@ class Resolver:
         if call.session is not None:
             self._recorder.write(replace(call.record(), state=CallState.ORPHANED))
 
+    def computed(self, call: Call) -> None:
+        """The reply of a call is there: who reads its values may become ready before it has its outcome."""
+        self._programs.ended(call)
+        if call.session is not None:
+            self._foresight.ended(call)
+
     def ended(self, call: Call) -> None:
         """A call has its outcome."""
         self._counts.ended(call)
@@ -110,9 +116,10 @@ class Resolver:
         if call.session is None:
             return
         self._dataflow.ended(call)
-        if call.plan is not None:
-            self._programs.ended(call)
-        self._foresight.ended(call)
+        if not call.computed:
+            if call.plan is not None:
+                self._programs.ended(call)
+            self._foresight.ended(call)
         self._parking.changed(call.tenant, call.session)
         if call.hint.final:
             self.end_session(call.tenant, call.session)

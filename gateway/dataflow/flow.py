@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gateway.ahead.fills import Ahead
 from gateway.call import Call, Listener
-from gateway.dataflow.errors import UpstreamFailed, failure, refused_error, taken_error
+from gateway.dataflow.errors import UpstreamFailed, refused_error, taken_error
 from gateway.dataflow.item_commits import ItemCommits
 from gateway.dataflow.live import Live
 from gateway.dataflow.outputs import RETRY_AFTER_S, Outputs, OutputWriter, session_of
@@ -34,7 +34,6 @@ from gateway.store.variable import (
     Declaration,
     Declared,
     Refused,
-    State,
     Taken,
 )
 from gateway.variables.live_reply import LiveReply
@@ -146,9 +145,9 @@ class Dataflow:
         if not names and not hint.after:
             return
         call.to(CallState.PARKED)
-        within_s = self.input_s if hint.read_timeout_s is None else min(self.input_s, hint.read_timeout_s)
+        within_s = self._within_s(call)
         offered = self._ahead.offered(call, plan) if plan.over is None else nullcontext()
-        early = plan.over is None and not plan.gathers and hint.mode is not Mode.DEFERRED
+        early = plan.over is None and not plan.each and hint.mode is not Mode.DEFERRED
         with self._bodies.parked(len(call.request.raw), needed=reserved), offered as told:
             found = await self._parking.wait(
                 call.tenant,
@@ -161,6 +160,10 @@ class Dataflow:
                 early=early,
             )
             self._take(call, plan, found)
+
+    def _within_s(self, call: Call) -> float:
+        read_timeout_s = call.hint.read_timeout_s
+        return self.input_s if read_timeout_s is None else min(self.input_s, read_timeout_s)
 
     def _take(self, call: Call, plan: Plan, found: Inputs) -> None:
         """Keep the values that are put in. What a map costs is said of each of its items. Raises: TooLarge."""
@@ -176,18 +179,19 @@ class Dataflow:
     async def confirm(self, call: Call, plan: Plan) -> None:
         """Wait until the store has what the call was given: before that nobody may see anything of its reply.
 
-        Raises: UpstreamFailed, Superseded, StoreUnavailable, where it did not take it.
+        If it does not take it, the name may get a value all the same, or fail. Raises: UpstreamFailed, Superseded.
         """
         tenant, session, values = call.tenant, session_of(call), plan.values or {}
         for name, saved in (plan.unsaved or {}).items():
             if await asyncio.shield(saved):
                 continue
-            stands = await self._parking.read(tenant, session, name)
-            if stands.state not in (State.DECLARED, State.VALUE):
-                raise failure(stands)
-            if stands.value is None or (name in values and values[name].text != stands.value.text):
+            found = await self._parking.wait(
+                tenant, session, (name,), (), within_s=self._within_s(call), reserved=True
+            )
+            if name in values and values[name].text != found[name].text:
                 raise Superseded(
-                    f"This call began with a value of {name} that then was given up: send it again.",
+                    f"{name} has another value than the one that this call began with, which the store did not "
+                    "take: send it again.",
                     param=name,
                     retry_after_s=RETRY_AFTER_S,
                 )

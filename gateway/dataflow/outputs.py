@@ -95,7 +95,7 @@ class Outputs:
         saved: Saved = asyncio.get_running_loop().create_future()
         answer: _Answer | None = None
         try:
-            await self._parking.hand_over(call.tenant, session_of(call), stored, saved)
+            self._parking.hand_over(call.tenant, session_of(call), stored, saved)
             answer = await self._insist(commit)
         finally:
             saved.set_result(isinstance(answer, Committed))

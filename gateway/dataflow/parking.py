@@ -130,15 +130,16 @@ class Parking:
             watch.told = True
             watch.changed.set()
 
-    async def hand_over(self, tenant: str, session: str, values: Mapping[str, StoredValue], saved: Saved) -> None:
+    def hand_over(self, tenant: str, session: str, values: Mapping[str, StoredValue], saved: Saved) -> None:
         """Give values that are on their way to the store to the calls of this replica that take them early."""
         watch = self._watches.get((tenant, session))
         if watch is None:
             return
-        for name, value in values.items():
-            if name in watch.waiters and await watch.hand_over(name, value, saved):
-                self._handed[key := (tenant, session, name)] += 1
-                saved.add_done_callback(partial(self._arrived, key))
+        names = [name for name in values if name in watch.waiters and watch.hand_over(name, values[name], saved)]
+        if names:
+            keys = [(tenant, session, name) for name in with_lists(names)]
+            self._handed.update(keys)
+            saved.add_done_callback(partial(self._arrived, keys))
 
     def committed(
         self, tenant: str, session: str, values: Mapping[str, StoredValue], call_id: str, at: float
@@ -148,10 +149,11 @@ class Parking:
             self._held[tenant, session, name, call_id, at] = value
         self.changed(tenant, session)
 
-    def _arrived(self, key: tuple[str, str, str], saved: Saved) -> None:
-        self._handed[key] -= 1
-        if not self._handed[key]:
-            del self._handed[key]
+    def _arrived(self, keys: Sequence[tuple[str, str, str]], saved: Saved) -> None:
+        for key in keys:
+            self._handed[key] -= 1
+            if not self._handed[key]:
+                del self._handed[key]
 
     async def read(self, tenant: str, session: str, name: str) -> Variable:
         """A variable as it stands, with its value: the copy of it that is held here, if there is one.

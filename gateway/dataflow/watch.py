@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
 
 from gateway.dataflow.errors import UpstreamFailed
 from gateway.store.variable import StoredValue
@@ -58,6 +60,12 @@ class Waiter:
             self.done.set_result(self.values)
         elif value is not None and self.told is not None:
             self.told(self.values)
+
+    def lost(self, name: str) -> None:
+        """This one is missing again."""
+        self.values.pop(name, None)
+        self.values.unsaved.pop(name, None)
+        self.missing.add(name)
 
     def fail(self, error: UpstreamFailed) -> None:
         """This one will never be."""
@@ -131,17 +139,36 @@ class Watch:
 
     async def settle(self, name: str, value: StoredValue | None) -> None:
         """This one is there (a step has no value): all who wait for it hear so."""
-        await _give(self.waiters.pop(name, ()), name, value, None)
+        waiters = self.waiters.pop(name, ())
+        siblings = _siblings(waiters)
+        for number, waiter in enumerate(waiters, start=1):
+            waiter.got(name, value, siblings)
+            if number % WAKE_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
-    async def hand_over(self, name: str, value: StoredValue, saved: Saved) -> bool:
-        """The same for those that take it early, while the store has yet to take it. Whether there were any."""
+    def hand_over(self, name: str, value: StoredValue, saved: Saved) -> bool:
+        """The same for those that take it early, `WAKE_AT_ONCE` at most. Whether there were any."""
         waiting = self.waiters.get(name, set())
-        early = {waiter for waiter in waiting if waiter.is_early}
-        waiting -= early
+        early = list(islice((waiter for waiter in waiting if waiter.is_early), WAKE_AT_ONCE))
+        waiting.difference_update(early)
         if not waiting:
             self.waiters.pop(name, None)
-        await _give(early, name, value, saved)
+        siblings = _siblings(early)
+        for waiter in early:
+            waiter.got(name, value, siblings, saved)
+        if any(not waiter.done.done() for waiter in early):
+            saved.add_done_callback(partial(self._take_back, name, early))
         return bool(early)
+
+    def _take_back(self, name: str, waiters: Sequence[Waiter], saved: Saved) -> None:
+        """The store did not take a value: who still waits for others, waits for this one too."""
+        lost = [] if saved.result() else [waiter for waiter in waiters if not waiter.done.done()]
+        for waiter in lost:
+            waiter.lost(name)
+        if lost:
+            self.waiters[name].update(lost)
+            self.fresh.add(name)
+            self.changed.set()
 
     def fail(self, name: str, error: UpstreamFailed) -> None:
         """This one will never be."""
@@ -149,9 +176,6 @@ class Watch:
             waiter.fail(error)
 
 
-async def _give(waiters: Collection[Waiter], name: str, value: StoredValue | None, saved: Saved | None) -> None:
-    siblings = max(1, sum(1 for waiter in waiters if len(waiter.missing) == 1))
-    for number, waiter in enumerate(waiters, start=1):
-        waiter.got(name, value, siblings, saved)
-        if number % WAKE_AT_ONCE == 0:
-            await asyncio.sleep(0)
+def _siblings(waiters: Collection[Waiter]) -> int:
+    """How many of these become ready by the value that all of them wait for."""
+    return max(1, sum(1 for waiter in waiters if len(waiter.missing) == 1))

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from engines.simulated import Behaviour
-from gateway.store.variable import Cause, Declaration, Link, StoredValue
+from gateway.dataflow import outputs
+from gateway.errors import StoreUnavailable
+from gateway.store.variable import Cause, Declaration, Declared, Link, StoredValue
 from tests.gateway.conftest import MakeRig, Rig
 
 pytestmark = pytest.mark.plain
@@ -115,33 +117,39 @@ async def test_what_is_kept_or_read_before_its_end_begins_when_the_store_has_the
     await consumer
 
 
-async def test_a_consumer_fails_with_its_producer(slow_disk: tuple[Rig, Disk]) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_consumer_fails_with_its_producer(slow_disk: tuple[Rig, Disk], stream: bool) -> None:
     rig, disk = slow_disk
     cause = Cause((Link("a", "call-x", "it was given up"),))
     disk.before = lambda call_id, epoch: rig.gateway.variables.fail("default", "s", call_id, epoch, cause)
     disk.may_write.set()
-    consumer = await parked(rig, "{{a}}?", {"x-workflow-inputs": "a", "x-workflow-outputs": "b"})
+    hints = {"x-workflow-inputs": "a", "x-workflow-outputs": "b", "idempotency-key": "k"}
+    consumer = await parked(rig, "{{a}}?", hints, stream=stream)
     producer = send(rig, "Say it.", {"x-workflow-outputs": "a"})
     failed, reply = await asyncio.gather(producer, consumer)
     assert (failed.status_code, failed.json()["error"]["code"]) == (503, "superseded")
     assert (reply.status_code, reply.json()["error"]["code"]) == (424, "dependency_failed")
+    assert "it was given up" in reply.text
     assert asked(rig) == 2
 
 
-async def test_a_consumer_of_a_value_that_was_replaced_is_to_be_sent_again(slow_disk: tuple[Rig, Disk]) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_consumer_of_a_value_that_was_replaced_is_to_be_sent_again(
+    slow_disk: tuple[Rig, Disk], stream: bool
+) -> None:
     rig, disk = slow_disk
     variables = rig.gateway.variables
     commit: Commit = disk.commit
 
     async def replace(call_id: str, epoch: int) -> None:
         await variables.fail("default", "s", call_id, epoch, Cause((Link("a", call_id, "it was given up"),)))
-        said = Declaration("call-y", None, (), (), ("a",), (), "there", 0.0)
-        declared = await variables.declare("default", "s", said)
+        declared = await variables.declare("default", "s", Declaration("call-y", outputs=("a",)))
+        assert isinstance(declared, Declared)
         await commit("default", "s", "call-y", declared.epoch, {"a": StoredValue("another")})
 
     disk.before = replace
     disk.may_write.set()
-    consumer = await parked(rig, "{{a}}?", {"x-workflow-inputs": "a", "x-workflow-outputs": "b"})
+    consumer = await parked(rig, "{{a}}?", {"x-workflow-inputs": "a", "x-workflow-outputs": "b"}, stream=stream)
     producer = send(rig, "Say it.", {"x-workflow-outputs": "a"})
     lost, reply = await asyncio.gather(producer, consumer)
     assert lost.status_code in (409, 503)
@@ -149,6 +157,24 @@ async def test_a_consumer_of_a_value_that_was_replaced_is_to_be_sent_again(slow_
     assert reply.headers["retry-after"]
     again = await rig.chat("{{a}}?", headers={"x-workflow-session": "s", "x-workflow-inputs": "a"})
     assert again.status_code == 200
+
+
+async def test_a_store_that_is_away_fails_the_consumer_with_its_producer(
+    slow_disk: tuple[Rig, Disk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, disk = slow_disk
+    monkeypatch.setattr(outputs, "COMMIT_AGAIN_S", ())
+
+    async def away(*_: object) -> object:
+        raise StoreUnavailable("The store is away.", retry_after_s=1.0)
+
+    disk.commit = away
+    disk.may_write.set()
+    consumer = await parked(rig, "{{a}}?", {"x-workflow-inputs": "a"})
+    producer = send(rig, "Say it.", {"x-workflow-outputs": "a"})
+    failed, reply = await asyncio.gather(producer, consumer)
+    assert (failed.status_code, reply.status_code) == (503, 424)
+    assert "The store is away." in reply.text
 
 
 async def test_a_consumer_waits_no_longer_than_its_client(slow_disk: tuple[Rig, Disk]) -> None:

@@ -257,7 +257,7 @@ async def test_a_value_handed_over_is_awaited_until_the_store_has_it_and_then_sh
     waiting = asyncio.create_task(lot.wait("t", "s", ("a",), (), within_s=5, early=True))
     await until(lambda: lot.parked and shelf.subscribed)
     saved, value = asyncio.get_running_loop().create_future(), StoredValue("x")
-    await lot.hand_over("t", "s", {"a": value, "b": value}, saved)
+    lot.hand_over("t", "s", {"a": value, "b": value}, saved)
     assert (await waiting).unsaved == {"a": saved}
     assert lot.awaits("t", "s", ("a",))
     assert not lot.awaits("t", "s", ("b",)), "nobody asked for it"
@@ -270,5 +270,5 @@ async def test_a_value_handed_over_is_awaited_until_the_store_has_it_and_then_sh
 
 
 async def test_a_value_for_which_nobody_waits_is_handed_to_nobody(lot: Parking) -> None:
-    await lot.hand_over("t", "s", {"a": StoredValue("x")}, asyncio.get_running_loop().create_future())
+    lot.hand_over("t", "s", {"a": StoredValue("x")}, asyncio.get_running_loop().create_future())
     assert not lot.awaits("t", "s", ("a",))

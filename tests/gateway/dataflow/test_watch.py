@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.dataflow.watch import Saved, Waiter, Watch
+import pytest
+
+from gateway.dataflow.watch import WAKE_AT_ONCE, Saved, Waiter, Watch
 from gateway.store.variable import StoredValue
 
 
@@ -45,15 +47,44 @@ async def test_who_waits_early_begins_with_a_value_on_its_way_to_the_store_and_o
     saved: Saved = asyncio.get_running_loop().create_future()
     value = StoredValue("x", "text/plain")
 
-    assert await watch.hand_over("a", value, saved)
+    assert watch.hand_over("a", value, saved)
     got = early[0].done.result()
     assert (got, got.siblings, got.unsaved) == ({"a": value}, 1, {"a": saved})
     assert not early[1].done.done()
     assert early[1].missing == {"step"}
     assert not patient.done.done()
-    assert not await watch.hand_over("a", value, saved), "both have it"
+    assert not watch.hand_over("a", value, saved), "both have it"
 
     await watch.settle("a", value)
     assert patient.done.result().unsaved == {}
     watch.remove(early[1], ())
     assert not watch.waiters
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+async def test_who_waits_for_more_waits_again_for_a_value_that_the_store_did_not_take(is_saved: bool) -> None:
+    watch = Watch()
+    waiter = Waiter(["a", "b"], [], None, is_early=True)
+    watch.add(waiter, ())
+    watch.due(0.0, 1.0)
+    watch.changed.clear()
+    saved: Saved = asyncio.get_running_loop().create_future()
+    watch.hand_over("a", StoredValue("x"), saved)
+    saved.set_result(is_saved)
+    await asyncio.sleep(0)
+
+    assert (waiter.missing == {"b"}) is is_saved
+    assert ("a" in watch.waiters) is not is_saved
+    assert watch.changed.is_set() is not is_saved
+    assert watch.due(0.0, 1.0) == ([] if is_saved else ["a"])
+    assert waiter.values.unsaved == ({"a": saved} if is_saved else {})
+
+
+async def test_so_many_begin_early_that_the_loop_is_not_held_up() -> None:
+    watch = Watch()
+    waiters = [Waiter(["a"], [], None, is_early=True) for _ in range(WAKE_AT_ONCE + 1)]
+    for waiter in waiters:
+        watch.add(waiter, ())
+    watch.hand_over("a", StoredValue("x"), asyncio.get_running_loop().create_future())
+    assert sum(waiter.done.done() for waiter in waiters) == WAKE_AT_ONCE
+    assert len(watch.waiters["a"]) == 1
