@@ -278,7 +278,7 @@ class Gateway:
         self.claims = Claims(RetryKeys(self.store), self.wakeups)
         self.retries = Retries(self.claims, self.orphans, self.background, settings.limits.value_bytes)
         self.cancellations = Cancellations(
-            CancellationList(self.store),
+            CancellationList(self.store, self._clock),
             store,
             self.wakeups.subscribe,
             (self.dispatcher.cancel, self.retries.cancel),

@@ -30,7 +30,7 @@ class Notes(Protocol):
         """A session is cancelled now."""
 
     async def read(self) -> Sequence[Cancelled]:
-        """What was cancelled since the last reading."""
+        """What was cancelled since the last reading, by the loop's clock."""
 
 
 class DeferredOutcomes(Protocol):
@@ -77,14 +77,12 @@ class Cancellations:
 
     async def keep(self) -> None:
         """End what other replicas were told to cancel, until cancelled."""
-        loop = asyncio.get_running_loop()
         await self._subscribe(*HEARD_ON)
         while True:
             self._changed.clear()
-            asked_s = loop.time()
             try:
                 for note in await self._notes.read():
-                    self._end(note.tenant, note.session, asked_s - note.age_s)
+                    self._end(note.tenant, note.session, note.at_s)
             except StoreUnavailable:
                 log.debug("cancellations_unread")
             with contextlib.suppress(TimeoutError):

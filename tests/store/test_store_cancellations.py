@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from gateway.store import cancellations as cancelled_store
@@ -12,25 +15,54 @@ from gateway.store.open import Store
 CANCELLED = DeferredReply(409, b"cancelled")
 
 
-async def test_every_replica_reads_each_cancellation_that_comes_after_it_began(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cancelled_store, "OVERLAP_MS", 0)
-    first, second = CancellationList(store), CancellationList(store)
+async def test_every_replica_reads_each_cancellation_once_and_when_it_was(store: Store) -> None:
+    before_s = time.monotonic()
+    first, second = CancellationList(store, time.monotonic), CancellationList(store, time.monotonic)
     await first.announce("acme", "before")
-    assert [await first.read(), await second.read()] == [[], []]
+    assert [note.session for note in await first.read()] == ["before"]
     await first.announce("acme", "a/b")
     await second.announce("other", "ü")
 
-    for replica in (first, second):
+    expected = {("acme", "a/b"), ("other", "ü")}
+    for replica, more in ((first, set()), (second, {("acme", "before")})):
         found = await replica.read()
-        assert {(note.tenant, note.session) for note in found} >= {("acme", "a/b"), ("other", "ü")}
-        assert all(0 <= note.age_s < 5 for note in found)
+        assert {(note.tenant, note.session) for note in found} == expected | more
+        assert all(before_s <= note.at_s <= time.monotonic() for note in found)
+        assert await replica.read() == []
+    await second.announce("acme", "a/b")
+    assert [note.session for note in await first.read()] == ["a/b"]
+
+
+async def test_a_slow_reading_moves_no_cancellation(store: Store) -> None:
+    """Calls that had arrived before one would be left running, or calls that came after it would be ended."""
+    slow_s = 10.0
+    now_s = 0.0
+
+    def clock() -> float:
+        return time.monotonic() + now_s
+
+    class Slow:
+        """A store whose answers are long on their way."""
+
+        async def run(self, *asked: Any) -> Any:
+            nonlocal now_s
+            answer = await store.run(*asked)
+            now_s += slow_s
+            return answer
+
+    notes = CancellationList(store, clock)
+    await notes.read()
+    before_s = clock()
+    await notes.announce("acme", "s")
+    after_s = clock()
+    notes._store = Slow()
+    [note] = await notes.read()
+    assert before_s <= note.at_s <= after_s + 1
 
 
 async def test_the_list_of_cancellations_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancelled_store, "AT_MOST", 3)
-    notes = CancellationList(store)
+    notes = CancellationList(store, time.monotonic)
     await notes.read()
     for number in range(10):
         await notes.announce("acme", f"s{number}")
