@@ -60,8 +60,6 @@ Found: TypeAlias = Mapping[tuple[str, str, float], Sequence[float]]
 """Mean seconds, of each seed, by policies, load and rate."""
 SAID_EVERY: Final = 100
 """Runs between two lines of progress."""
-TOGETHER: Final = 32
-"""Calls that decode together where a token costs least, for the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +104,12 @@ class Experiment:
         return mean_bound_s(arrivals, self.world.workers)
 
     def _rates(self) -> Rates:
-        costs = self.world.costs
+        costs, together = self.world.costs, self.world.limits.max_num_seqs
         return Rates(
             call_s=self.world.request_s,
             prefill_s=costs.prefill_token_s,
             step_s=costs.step_s + costs.decode_sequence_s,
-            token_s=costs.step_s / TOGETHER + costs.decode_sequence_s,
+            token_s=costs.step_s / together + costs.decode_sequence_s,
             bytes_per_token=BYTES_PER_TOKEN,
         )
 

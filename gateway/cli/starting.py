@@ -15,6 +15,7 @@ from engines.install.console import StepLine
 from gateway.app import Gateway
 from gateway.fleet import Worker, WorkerState
 from gateway.http.server import Listening
+from gateway.store.open import StoreStatus
 
 INTERRUPTED: Final = 130
 _REFRESH_S: Final = 0.5
@@ -108,7 +109,7 @@ def attached_lines(workers: Iterable[Worker]) -> str:
 def ready_lines(listening: Listening, gateway: Gateway) -> str:
     """Step 5, the ready line, and a command that works as pasted."""
     keys = "required" if gateway.settings.keys else "none (loopback only)"
-    step = StepLine("5/5", "gateway").line(f"store: {_store(gateway)}")
+    step = StepLine("5/5", "gateway").line(f"store: {store_words(gateway.store.status())}")
     return "\n".join(
         (
             step,
@@ -135,13 +136,11 @@ def _model(gateway: Gateway) -> str | None:
     return next((model for worker in gateway.fleet for model in worker.info.models), None)
 
 
-def _store(gateway: Gateway) -> str:
-    status = gateway.store.status()
-    kind = {"private": "redis (private", "redis": "redis (yours", "memory": "memory (volatile"}[status.mode]
-    return (
-        f"{kind}, durable)"
-        if status.durable
-        else f"{kind})"
-        if status.mode == "memory"
-        else f"{kind}, not durable)"
-    )
+def store_words(status: StoreStatus) -> str:
+    """What holds the graph, and whether it keeps it: `redis (private, durable)`."""
+    if status.mode == "memory":
+        return "memory (volatile)"
+    whose = {"private": "private", "redis": "yours"}[status.mode]
+    if status.up:
+        return f"redis ({whose}, {'durable' if status.durable else 'not durable'})"
+    return f"redis ({whose}), not up yet: {status.why_not}; calls with inputs or outputs get a 503 until it is"

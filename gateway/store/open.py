@@ -74,7 +74,7 @@ class Store:
     def status(self) -> StoreStatus:
         """How the store is now; asks nobody."""
         if not self._pipeline.up:
-            return StoreStatus(self.mode, False, False, f"{self.name} does not answer")
+            return StoreStatus(self.mode, False, False, f"{self.name} {self._pipeline.down_because}")
         return StoreStatus(self.mode, True, self._why_not_durable is None, self._why_not_durable)
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import Any
 
 from msgspec import Struct
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from gateway.errors import StoreUnavailable
 from gateway.store.breaker import Breaker
@@ -90,6 +90,7 @@ class Pipeline:
         """`name` is the store as errors may show it; `on_up` is awaited, within a deadline, at each recovery."""
         self.counters = Counters()
         self.up = False
+        self.down_because = "does not answer"
         self._link = link
         self._name = name
         self._deadline_s = deadline_s
@@ -164,7 +165,7 @@ class Pipeline:
         if self._closing:
             return self._unavailable("is closing")
         if self._breaker.is_open:
-            return self._unavailable("does not answer")
+            return self._unavailable(self.down_because)
         return self._unavailable(f"has {self._queue_limit} requests waiting already")
 
     def _unavailable(self, what: str, code: str | None = None) -> StoreUnavailable:
@@ -246,7 +247,7 @@ class Pipeline:
         except TimeoutError:
             await self._lost(f"did not answer within {self._deadline_s * 1000:.0f} ms")
         except LinkError as error:
-            await self._lost(f"cannot be reached ({type(error).__name__})")
+            await self._lost(_words(error))
         else:
             self._breaker.succeeded()
             took_s = self._loop.time() - sent_s
@@ -293,6 +294,7 @@ class Pipeline:
 
     async def _lost(self, why: str) -> None:
         self._breaker.failed(self._loop.time())
+        self.down_because = why
         self._fail(self._in_flight, why)
         if self._breaker.is_open:
             self._went_down(why)
@@ -347,7 +349,7 @@ class Pipeline:
                 async with asyncio.timeout(self._deadline_s):
                     await self._on_up()
         except LinkError as error:
-            await self._lost(f"cannot be reached ({type(error).__name__})")
+            await self._lost(_words(error))
             return False
         self._breaker.succeeded()
         if not self.up:
@@ -379,3 +381,9 @@ class Pipeline:
                 await closing
         except LinkError as error:
             log.debug("store_close_failed", extra={"error": type(error).__name__})
+
+
+def _words(error: BaseException) -> str:
+    """What keeps the server from answering."""
+    is_loading = isinstance(error, BusyLoadingError)
+    return "is reading its data" if is_loading else f"cannot be reached ({type(error).__name__})"

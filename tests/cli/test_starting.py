@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 import shlex
 
+import pytest
+
 from engines.vllm import VllmWorker
-from gateway.cli.starting import attached_lines, curl
+from gateway.cli.starting import attached_lines, curl, store_words
 from gateway.fleet import Worker, WorkerState
+from gateway.store.open import StoreStatus
 
 
 def test_the_printed_request_is_what_a_shell_takes() -> None:
@@ -34,3 +37,20 @@ async def test_attached_workers_that_do_not_answer_are_named_with_the_reason() -
     first, second = attached_lines([up, down]).splitlines()
     assert first.endswith("1 of 2 not ready: taken in when they are")
     assert second.strip() == "w1 http://b:2: Unreachable: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (StoreStatus("private", True, True, None), "redis (private, durable)"),
+        (StoreStatus("redis", True, False, "appendonly is no"), "redis (yours, not durable)"),
+        (StoreStatus("memory", True, False, "volatile"), "memory (volatile)"),
+        (
+            StoreStatus("private", False, False, "redis.sock is reading its data"),
+            "redis (private), not up yet: redis.sock is reading its data; "
+            "calls with inputs or outputs get a 503 until it is",
+        ),
+    ],
+)
+def test_the_store_is_called_durable_where_it_is_and_down_where_it_is(status: StoreStatus, words: str) -> None:
+    assert store_words(status) == words

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.exceptions import NoScriptError
+from redis.exceptions import BusyLoadingError, NoScriptError
 
 from gateway.errors import StoreUnavailable
 from gateway.store.open import Store, open_store
@@ -308,3 +308,16 @@ async def test_a_frozen_cluster_keeps_the_deadline_and_recovers(cluster, tmp_pat
     await eventually(lambda: store.status().up and not store.breaker_open)
     assert await sessions.placement("acme", "frozen") == "w0"
     await store.close()
+
+
+async def test_a_server_that_still_reads_its_data_is_said_to(link: FakeLink, pipeline: Pipeline) -> None:
+    async def loading(_commands):
+        raise BusyLoadingError("Redis is loading the dataset in memory")
+
+    link.execute = loading
+    while not pipeline.breaker_open:
+        with pytest.raises(StoreUnavailable):
+            await pipeline.run(PLACEMENT, ("k",), ())
+    assert pipeline.down_because == "is reading its data"
+    with pytest.raises(StoreUnavailable, match="is reading its data"):
+        await pipeline.run(PLACEMENT, ("k",), ())
