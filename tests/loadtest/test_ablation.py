@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from engines.simulated.costs import StepCosts
+from engines.simulated.limits import EngineLimits
 from gateway.simulation.settings import WorldSettings
 from loadtest import ablation
-from loadtest.ablation import OFF, Experiment, main
+from loadtest.ablation import OFF, Case, Experiment, main
 
 
 def rows(table: str) -> list[list[str]]:
@@ -31,6 +35,13 @@ def test_nothing_is_below_the_bound_and_nothing_shown_below_the_best(capsys: pyt
 def test_capacity_is_what_a_burst_sustains() -> None:
     two, four = (Experiment(WorldSettings(workers=workers), 20).capacity_per_s("single") for workers in (2, 4))
     assert 1.5 * two < four < 2.5 * two
+
+
+def test_engines_that_gain_from_large_batches_are_not_below_the_bound() -> None:
+    large = replace(EngineLimits(), max_num_seqs=128, max_num_batched_tokens=2048)
+    world = WorldSettings(costs=StepCosts(0.02, 1e-4, 3e-4, 1e-7), limits=large)
+    experiment = Experiment(world, 300)
+    assert experiment.bound_s("coding", 14.0, 0) < experiment.mean_s(Case("sticky", "coding", 14.0, 0))
 
 
 @pytest.mark.parametrize(
