@@ -97,10 +97,11 @@ class Board:
         """Queue a call that no worker may take just now."""
         self._push(entry, entry.pool.stranded, now_s, due_s, None)
 
-    def pause(self, entry: Entry, now_s: float, due_s: float) -> None:
-        """Queue a call whose program waits for its turn or claim."""
+    def pause(self, entry: Entry, waits_for: WorkerState | None, now_s: float, due_s: float) -> None:
+        """Queue a call whose program waits for its turn or claim on one worker; None for any of its pool."""
         self.paused += 1
-        self._push(entry, entry.pool.paused, now_s, due_s, None)
+        entry.paused = True
+        self._push(entry, entry.pool.paused if waits_for is None else waits_for.paused, now_s, due_s, None)
 
     def dequeue(self, entry: Entry, now_s: float) -> None:
         """Take a queued call out of all that holds it."""
@@ -108,7 +109,8 @@ class Board:
         assert queue is not None, f"{entry.call.call_id} is not queued"
         if entry.call.objective is _LATENCY:
             _count_waiting(entry, -1)
-        if queue is entry.pool.paused:
+        if entry.paused:
+            entry.paused = False
             self.paused -= 1
         entry.ticket = 0
         entry.queue = None

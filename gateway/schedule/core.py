@@ -198,7 +198,7 @@ class Scheduler:
         self._programs.forget(event.program)
         if self._placing.claims is not None:
             self._placing.claims.drop(event.program)
-            self._placing.resume(now_s, effects)
+            self._placing.resume_all(now_s, effects)
 
     def _worker_up(self, event: events.WorkerUp, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
@@ -280,8 +280,8 @@ class Scheduler:
 
     def _tick(self, event: events.Tick, now_s: float, effects: _Effects) -> None:
         self._fleet.pass_time(now_s)
-        if self._placing.claims is not None:
-            self._placing.resume(now_s, effects)
+        if self._board.paused:
+            self._placing.resume_all(now_s, effects)
         if self._board.queued:
             self._take_queued(now_s, effects)
         self._filling.look(now_s, effects)
@@ -291,7 +291,7 @@ class Scheduler:
         board = self._board
         timers = board.timers
         while timers.head_rank_s() <= now_s and (entry := timers.head()) is not None:
-            if entry.queue is entry.pool.paused:
+            if entry.paused:
                 board.dequeue(entry, now_s)
                 self._placing.place(entry, now_s, effects)
             elif entry.queue is entry.pool.stranded:
@@ -326,7 +326,7 @@ class Scheduler:
         if entry.claims:
             self._placing.release(entry, now_s)
         if self._board.paused:
-            self._placing.resume(now_s, effects)
+            self._placing.resume(worker, now_s, effects)
         if self._board.queued:
             self._placing.fill(worker, now_s, effects)
 

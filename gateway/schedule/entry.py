@@ -41,6 +41,7 @@ class Entry:
         "group_key",
         "mark",
         "missing_tokens",
+        "paused",
         "paused_until_s",
         "pool",
         "predicted_s",
@@ -103,6 +104,8 @@ class Entry:
         self.why = ""
         self.claims = False
         """Whether it counts for its program's claim."""
+        self.paused = False
+        """Whether what it is queued for is its program's turn or claim."""
         self.paused_until_s: float | None = None
         self.cached: Mapping[str, int] = NOT_CACHED
         """Matched tokens by worker, as of queueing."""

@@ -45,7 +45,8 @@ class Fleet:
         before = worker.pools
         self._board.set_up(worker, True)
         self._board.join(worker, event.models)
-        homeless = [entry for entry in worker.queue if entry.pool not in worker.pools]
+        bound = (*worker.queue, *worker.paused)
+        homeless = [entry for entry in bound if entry.pool not in worker.pools]
         for pool in before:
             if not pool.up:
                 homeless.extend((*pool.queue, *pool.paused))
@@ -62,7 +63,7 @@ class Fleet:
             return []
         worker.external_calls = 0
         self._board.set_up(worker, False)
-        homeless = list(worker.queue)
+        homeless = [*worker.queue, *worker.paused]
         for pool in worker.pools:
             if not pool.up:
                 homeless.extend((*pool.queue, *pool.paused))

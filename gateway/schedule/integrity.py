@@ -34,7 +34,7 @@ def _faults(board: Board) -> Iterator[str]:
         yield f"{board.queued} queued, {len(queued)} found"
     if board.bound != sum(entry.waits_for is not None for entry in queued):
         yield f"{board.bound} bound to one worker is wrong"
-    if board.paused != sum(entry.queue is entry.pool.paused for entry in queued):
+    if board.paused != sum(entry.paused for entry in queued):
         yield f"{board.paused} paused is wrong"
     if board.tenants.counts() != Counter(entry.call.tenant for entry in queued):
         yield f"tenants' queues {board.tenants.counts()} are wrong"
@@ -152,6 +152,7 @@ def _ranked_queues(board: Board) -> Iterator[RankedQueue]:
 def _shared_queues(board: Board) -> Iterator[SharedQueue]:
     for worker in board.workers.values():
         yield worker.queue
+        yield worker.paused
     for pool in board.pools.values():
         yield pool.queue
         yield pool.stranded

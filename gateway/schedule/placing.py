@@ -64,9 +64,13 @@ class Placing:
         else:
             choice = self._of_program(call, call.program, entry.pool, workers, cached)
             if not entry.claims and self._is_paused(entry, choice.worker, now_s):
-                if not self._is_refused(entry, new, now_s, effects):
-                    self._board.pause(entry, now_s, entry.paused_until_s or now_s)
-                return
+                elsewhere = self._with_turn(entry, choice.worker, workers, now_s)
+                if elsewhere is None:
+                    if not self._is_refused(entry, new, now_s, effects):
+                        waits_for = choice.worker if choice.waits_here else None
+                        self._board.pause(entry, waits_for, now_s, entry.paused_until_s or now_s)
+                    return
+                choice = elsewhere
         entry.why = choice.why
         if choice.has_room and not self._board.queued:
             self._dispatch(entry, choice.worker, cached, now_s, effects)
@@ -91,14 +95,18 @@ class Placing:
             if entry.group_key is not None:
                 self._take_group(entry, entry.group_key, worker, now_s, effects)
 
-    def resume(self, now_s: float, effects: list[Effect]) -> None:
-        """Place calls of programs that may have their claim now, in order, until one may not."""
-        for pool in self._board.pools.values():
-            while (entry := pool.paused.head()) is not None:
-                self._board.dequeue(entry, now_s)
-                self.place(entry, now_s, effects)
-                if entry.queue is pool.paused:
-                    break
+    def resume_all(self, now_s: float, effects: list[Effect]) -> None:
+        """`resume` of every worker."""
+        for worker in self._board.workers.values():
+            self.resume(worker, now_s, effects)
+
+    def resume(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
+        """Place calls of programs that may have their turn or claim there now, in order, until one may not."""
+        while worker.up and (entry := _first_paused(worker)) is not None:
+            self._board.dequeue(entry, now_s)
+            self.place(entry, now_s, effects)
+            if entry.paused:
+                return
 
     def release(self, entry: Entry, now_s: float) -> None:
         """The call is over, for its program's claim."""
@@ -124,6 +132,24 @@ class Placing:
         claims.begin(call.program, worker.name, tokens)
         entry.claims = True
         return False
+
+    def _with_turn(
+        self, entry: Entry, there: WorkerState, workers: Sequence[WorkerState], now_s: float
+    ) -> Choice | None:
+        """For a program that has not begun: another worker, where it may and is done sooner than by waiting."""
+        call = entry.call
+        if call.program is None or self._programs.use(call.program).worker is not None:
+            return None
+        wait_s, cached = there.turn_s(), entry.cached
+        for worker in sorted(workers, key=WorkerState.load):
+            if (
+                worker is not there
+                and self._place.may_move(call, cached, worker, there, wait_s)
+                and not self._is_paused(entry, worker, now_s)
+            ):
+                why = "prefix" if worker.name in cached else "load"
+                return Choice(worker, why, has_room(self._admit, worker, call, cached), True)
+        return None
 
     def unbind(self, entry: Entry, now_s: float) -> None:
         """A call has waited for one worker as long as that could pay: any may take it now."""
@@ -256,3 +282,13 @@ class Placing:
         effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))
         if worker.filling is not None:
             self.filling.give_way(worker, call.call_id, now_s, effects)
+
+
+def _first_paused(worker: WorkerState) -> Entry | None:
+    """Of the calls whose programs wait for their turn or claim here, or anywhere, the first."""
+    first = worker.paused.head()
+    for pool in worker.pools:
+        head = pool.paused.head()
+        if head is not None and head.precedes(first):
+            first = head
+    return first

@@ -38,6 +38,7 @@ class WorkerState:
         "load_read_s",
         "max_calls",
         "name",
+        "paused",
         "pools",
         "queue",
         "rates",
@@ -61,6 +62,8 @@ class WorkerState:
         self.pools: list[Pool] = []
         self.queue = SharedQueue()
         """Calls that wait for this worker because they gain from it."""
+        self.paused = SharedQueue()
+        """Such calls whose programs wait for their turn or claim here."""
         self.calls = 0
         self.tenant_calls: dict[str, int] = {}
         """Of them each tenant's; only of tenants that have any."""
@@ -137,10 +140,20 @@ class WorkerState:
         Calls leave at the rate of those in flight over their mean service time; those queued here, and this
         worker's part of the pools' queues, go first.
         """
-        if not self.calls:
-            return 0.0
         ahead = self.queue.live + 1.0
         for pool in self.pools:
             if pool.up:
                 ahead += pool.queue.live / len(pool.up)
-        return ahead * self.service_s / (self.calls * self.calls)
+        return self._until_left_s(ahead)
+
+    def turn_s(self) -> float:
+        """Until a program that waits here for its turn from now on would begin, if no call but it took a place."""
+        ahead = self.paused.live + 1.0
+        for pool in self.pools:
+            if pool.up:
+                ahead += pool.paused.live / len(pool.up)
+        return self._until_left_s(ahead)
+
+    def _until_left_s(self, calls: float) -> float:
+        """Until so many of the calls in flight have left."""
+        return calls * self.service_s / (self.calls * self.calls) if self.calls else 0.0

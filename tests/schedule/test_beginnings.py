@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.nouns import ReadyCall, Standing, Usage
+from gateway.nouns import Chain, ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
     Arrived,
@@ -115,6 +115,40 @@ def test_beside_an_idle_worker_nobody_waits():
     assert isinstance(home, Dispatch)
     scheduler.on(PlacementLearned("a", home.worker), 0.0)
     assert sent(scheduler, call("b0", "b")) == ["b0"]
+
+
+def both_busy(prefix_tokens: int) -> Scheduler:
+    """Programs a and b keep others waiting on w0 and w1, each with a prefix of its own."""
+    scheduler = core(workers=2)
+    for program, worker in (("a", "w0"), ("b", "w1")):
+        scheduler.on(PlacementLearned(program, worker), 0.0)
+        for number in range(BUSY):
+            sharing = beginning_with(program, prefix_tokens, call(f"{program}{number}", program))
+            assert sent(scheduler, sharing) == [f"{program}{number}"]
+    return scheduler
+
+
+def beginning_with(prefix: str, tokens: int, arrived: Arrived) -> Arrived:
+    chain = Chain((ord(prefix),), (tokens,))
+    return Arrived(replace(arrived.call, prompt_tokens=tokens + 10, chain=chain))
+
+
+def test_who_waits_for_the_worker_that_has_its_prefix_holds_up_nobody_elsewhere():
+    scheduler = both_busy(20_000)
+    assert sent(scheduler, beginning_with("a", 20_000, call("first", "c"))) == []
+    assert sent(scheduler, beginning_with("b", 20_000, call("second", "d"))) == []
+    assert sent(scheduler, Finished("b0")) == ["second"]
+    assert sent(scheduler, Finished("a0")) == ["first"]
+
+
+def test_a_program_begins_elsewhere_where_that_takes_less_than_to_wait_for_its_turn():
+    scheduler = both_busy(300)
+    for number in range(6):
+        assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}"))) == []
+    assert sent(scheduler, Finished("b0")) == []
+    (effect,) = scheduler.on(Tick(), 0.1)
+    assert isinstance(effect, Dispatch)
+    assert (effect.call_id, effect.worker, effect.why) == ("c0", "w1", "load")
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(1, 3))

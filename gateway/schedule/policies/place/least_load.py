@@ -58,7 +58,14 @@ class LeastLoad:
                     best = worker
         return best
 
-    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+    def may_move(
+        self,
+        call: ReadyCall,
+        cached: Mapping[str, int],
+        here: WorkerState,
+        there: WorkerState,
+        turn_s: float = 0.0,
+    ) -> bool:
         """Nobody waits for one worker alone, except after failing on the others: any that has room will do."""
-        del call, cached, here, there
+        del call, cached, here, there, turn_s
         return True

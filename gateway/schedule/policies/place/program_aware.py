@@ -102,11 +102,23 @@ class ProgramAware:
         free = has_room(self._admit, best, call, cached)
         return Choice(best, why, free, True, other_s if other_s < self._max_patience_s else self._max_patience_s)
 
-    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+    def may_move(
+        self,
+        call: ReadyCall,
+        cached: Mapping[str, int],
+        here: WorkerState,
+        there: WorkerState,
+        turn_s: float = 0.0,
+    ) -> bool:
         """By predicted cost, with the margin that keeps a program where its context is.
 
-        Where others wait too the call's turn here is one of theirs: it counts as if it came after them.
+        Where others wait too the call's turn here is one of theirs: it counts as if it came after them. A program
+        that has not begun has no context; what it computes anew here serves those who wait with it for that.
         """
+        if turn_s:
+            delay_weight = self._delay_weight / (1 + there.paused.live)
+            here_s, there_s = self._costs_s(call, cached, (here, there), True, delay_weight)
+            return here_s < there_s + turn_s
         comes_last = here.queue.live > 0
         (here_s,) = self._costs_s(call, cached, (here,), not comes_last)
         if comes_last:

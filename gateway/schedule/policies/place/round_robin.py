@@ -40,7 +40,14 @@ class RoundRobin:
         pool.turn += 1
         return Choice(worker, "round_robin", has_room(self._admit, worker, call, cached), True)
 
-    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+    def may_move(
+        self,
+        call: ReadyCall,
+        cached: Mapping[str, int],
+        here: WorkerState,
+        there: WorkerState,
+        turn_s: float = 0.0,
+    ) -> bool:
         """Never: a turn is a turn."""
-        del call, cached, here, there
+        del call, cached, here, there, turn_s
         return False
