@@ -143,4 +143,4 @@ def store_words(status: StoreStatus) -> str:
     whose = {"private": "private", "redis": "yours"}[status.mode]
     if status.up:
         return f"redis ({whose}, {'durable' if status.durable else 'not durable'})"
-    return f"redis ({whose}), not up yet: {status.why_not}; calls with inputs or outputs get a 503 until it is"
+    return f"redis ({whose}), not up yet: {status.why_not}; until then calls with inputs or outputs get a 503"

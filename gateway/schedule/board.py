@@ -1,12 +1,13 @@
 """Every call the core holds and where it is: the only writer of queues and of what workers hold in flight.
 
-A call is on the board from arrival to its end, and is either queued (in a pool's queue, in the queue of strandeds,
-or in one worker's queue) or in flight on one worker. Every move changes all counts together, so none can leak.
+A call is on the board from arrival to its end, and is either queued (for a worker or for any of its pool, for its
+program's turn on one or on any, or stranded) or in flight on one worker. Every move changes all counts together,
+so none can leak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.entry import Entry
@@ -29,6 +30,7 @@ class Board:
         "bound",
         "calls",
         "paused",
+        "paused_of",
         "pools",
         "queued",
         "tenants",
@@ -49,6 +51,8 @@ class Board:
         """When the first of those queued came; of meaning while there are any."""
         self.bound = self.paused = 0
         """Of the queued, those that wait for one worker; those whose programs wait for their turn or claim."""
+        self.paused_of: dict[str, dict[str, Entry]] = {}
+        """These by their programs, by call id."""
         self._tickets = 0
 
     def join(self, worker: WorkerState, models: Iterable[str]) -> None:
@@ -101,7 +105,19 @@ class Board:
         """Queue a call whose program waits for its turn or claim on one worker; None for any of its pool."""
         self.paused += 1
         entry.paused = True
+        if entry.call.program is not None:
+            self.paused_of.setdefault(entry.call.program, {})[entry.call.call_id] = entry
         self._push(entry, entry.pool.paused if waits_for is None else waits_for.paused, now_s, due_s, None)
+
+    def take_paused(self, program: str, now_s: float) -> Sequence[Entry]:
+        """The program goes on: take those of its calls that waited for that out of their queues."""
+        found = self.paused_of.get(program)
+        if found is None:
+            return ()
+        entries = list(found.values())
+        for entry in entries:
+            self.dequeue(entry, now_s)
+        return entries
 
     def dequeue(self, entry: Entry, now_s: float) -> None:
         """Take a queued call out of all that holds it."""
@@ -112,6 +128,7 @@ class Board:
         if entry.paused:
             entry.paused = False
             self.paused -= 1
+            self._forget_paused(entry.call)
         entry.ticket = 0
         entry.queue = None
         queue.drop(entry)
@@ -206,6 +223,14 @@ class Board:
         worker.backlog.withdraw(entry.prefill_end_tokens, entry.missing_tokens, now_s)
         worker.service_s = worker.service_s - entry.predicted_s if worker.calls else 0.0
         return worker
+
+    def _forget_paused(self, call: ReadyCall) -> None:
+        if call.program is None:
+            return
+        others = self.paused_of[call.program]
+        del others[call.call_id]
+        if not others:
+            del self.paused_of[call.program]
 
     def _push(
         self, entry: Entry, queue: SharedQueue, now_s: float, due_s: float | None, group_key: int | None

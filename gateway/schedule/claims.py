@@ -77,14 +77,15 @@ class Claims:
         if worker is not None:
             self._by_worker[worker].end(program, now_s)
 
-    def drop(self, program: str) -> None:
-        """The program is over, or gives way."""
+    def drop(self, program: str) -> str | None:
+        """The program is over, or gives way. Its worker is returned, if it had a claim."""
         worker = self._of.pop(program, None)
         if worker is not None:
             held = self._by_worker[worker]
             held.drop(program)
             if not held.claims:
                 del self._by_worker[worker]
+        return worker
 
     def forget(self, worker: str) -> None:
         """The worker's cache is gone."""

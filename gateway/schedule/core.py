@@ -3,7 +3,8 @@
 Each event finds its call or worker, changes the accounts, and lets whoever has room now take what waits
 (`placing.py` holds the rule). Ranks are given at arrival and do not change with time, so every queue is a heap that
 stays valid; a call whose program is known better is queued anew (`Restood`); an event costs O(log queued), plus
-O(workers) where a call is placed or a worker looks at the others' queues.
+O(workers) where a call is placed or a worker looks at the others' queues. A tick places the first of every queue
+of calls whose programs wait.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Scheduler:
         "_fleet",
         "_handlers",
         "_order",
+        "_pausing",
         "_placing",
         "_programs",
         "_weighs",
@@ -68,6 +70,7 @@ class Scheduler:
         self._caches = Caches(self._board, self.index)
         self._placing = Placing(settings, self._board, self.index, self._programs)
         self._filling = self._placing.filling
+        self._pausing = self._placing.pausing
         self._order = ORDERS[settings.order](settings)
         self._weighs = self._order.weighs_service
         self._arrivals = 0
@@ -188,7 +191,7 @@ class Scheduler:
         blocked = entry.pool.up if entry.waits_for is None else [entry.waits_for]
         was_head = entry.queue is not None and entry.queue.head() is entry
         board.dequeue(entry, now_s)
-        self._placing.release(entry, now_s)
+        self._pausing.end(entry, now_s)
         del board.calls[event.call_id]
         if was_head:
             for worker in blocked:
@@ -196,9 +199,9 @@ class Scheduler:
 
     def _session_ended(self, event: events.SessionEnded, now_s: float, effects: _Effects) -> None:
         self._programs.forget(event.program)
-        if self._placing.claims is not None:
-            self._placing.claims.drop(event.program)
-            self._placing.resume_all(now_s, effects)
+        left = self._board.workers.get(self._pausing.drop(event.program) or "")
+        if left is not None:
+            self._placing.resume(left, now_s, effects)
 
     def _worker_up(self, event: events.WorkerUp, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
@@ -210,15 +213,13 @@ class Scheduler:
     def _worker_down(self, event: events.WorkerDown, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
         homeless = self._fleet.down(event.name)
-        if self._placing.claims is not None:
-            self._placing.claims.forget(event.name)
+        self._pausing.forget(event.name)
         self._placing.place_again(homeless, now_s, effects)
 
     def _worker_removed(self, event: events.WorkerRemoved, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
         homeless = self._fleet.remove(event.name)
-        if self._placing.claims is not None:
-            self._placing.claims.forget(event.name)
+        self._pausing.forget(event.name)
         self._placing.place_again(homeless, now_s, effects)
         self._board.prune()
 
@@ -324,7 +325,7 @@ class Scheduler:
         worker = self._board.release(entry, now_s)
         del self._board.calls[entry.call.call_id]
         if entry.claims:
-            self._placing.release(entry, now_s)
+            self._pausing.end(entry, now_s)
         if self._board.paused:
             self._placing.resume(worker, now_s, effects)
         if self._board.queued:

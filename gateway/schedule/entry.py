@@ -100,7 +100,7 @@ class Entry:
         self.due_s: float | None = None
         """When its timer ends, if one holds its ticket."""
         self.waits_for: WorkerState | None = None
-        """The one worker it is queued for; None in a pool's queues."""
+        """The one worker it is queued for; None in a pool's queues, and while its program waits."""
         self.why = ""
         self.claims = False
         """Whether it counts for its program's claim."""

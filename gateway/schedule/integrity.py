@@ -34,14 +34,26 @@ def _faults(board: Board) -> Iterator[str]:
         yield f"{board.queued} queued, {len(queued)} found"
     if board.bound != sum(entry.waits_for is not None for entry in queued):
         yield f"{board.bound} bound to one worker is wrong"
-    if board.paused != sum(entry.paused for entry in queued):
+    paused = [entry for entry in queued if entry.paused]
+    if board.paused != len(paused):
         yield f"{board.paused} paused is wrong"
+    by_program = {name: set(known) for name, known in board.paused_of.items()}
+    if by_program != _by_program(paused):
+        yield f"the paused calls of programs {by_program} are wrong"
     if board.tenants.counts() != Counter(entry.call.tenant for entry in queued):
         yield f"tenants' queues {board.tenants.counts()} are wrong"
     yield from _program_faults(calls)
     yield from _worker_faults(board, calls)
     yield from _pool_faults(board)
     yield from _queue_faults(board, queued)
+
+
+def _by_program(paused: list[Entry]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for entry in paused:
+        if entry.call.program is not None:
+            found.setdefault(entry.call.program, set()).add(entry.call.call_id)
+    return found
 
 
 def _program_faults(calls: list[Entry]) -> Iterator[str]:
@@ -95,8 +107,8 @@ def _class_faults(worker: WorkerState, own: list[Entry]) -> Iterator[str]:
 
 def _idle_faults(worker: WorkerState) -> Iterator[str]:
     if not worker.up:
-        if worker.queue.live:
-            yield f"{worker.name} is down and {worker.queue.live} calls wait for it"
+        if worker.queue.live or worker.paused.live:
+            yield f"{worker.name} is down and {worker.queue.live + worker.paused.live} calls wait for it"
     elif not worker.calls:
         if worker.queue.live:
             yield f"{worker.name} is idle while {worker.queue.live} calls wait for it"
@@ -119,6 +131,9 @@ def _pool_faults(board: Board) -> Iterator[str]:
 
 
 def _queue_faults(board: Board, queued: list[Entry]) -> Iterator[str]:
+    for entry in queued:
+        if not _is_in_place(board, entry):
+            yield f"{entry.call.call_id} waits where nobody looks for it"
     homes = Counter(id(entry.queue) for entry in queued)
     homes.update(id(entry.group) for entry in queued if entry.group is not None)
     homes[id(board.timers)] = sum(entry.due_s is not None for entry in queued)
@@ -133,6 +148,17 @@ def _queue_faults(board: Board, queued: list[Entry]) -> Iterator[str]:
         heads = [head for part in shared.parts() if (head := part.head()) is not first and head is not None]
         if any(head.precedes(first) for head in heads):
             yield f"{None if first is None else first.call.call_id} is not what goes first"
+
+
+def _is_in_place(board: Board, entry: Entry) -> bool:
+    """Whether its queue is one of its pool, or of a worker that serves that, and of the right kind."""
+    pool, queue = entry.pool, entry.queue
+    if queue in (pool.queue, pool.stranded) or queue is pool.paused:
+        return entry.paused is (queue is pool.paused) and entry.waits_for is None
+    serving = [worker for worker in board.workers.values() if pool in worker.pools]
+    if entry.paused:
+        return entry.waits_for is None and any(queue is worker.paused for worker in serving)
+    return any(entry.waits_for is worker and queue is worker.queue for worker in serving)
 
 
 def _count_faults(queue: RankedQueue, wanted: int) -> Iterator[str]:

@@ -13,12 +13,11 @@ from random import Random
 
 from gateway.cache.index import PrefixIndex
 from gateway.nouns import ReadyCall
-from gateway.schedule.beginnings import may_begin
 from gateway.schedule.board import Board
-from gateway.schedule.claims import Claims
 from gateway.schedule.entry import Entry
 from gateway.schedule.events import Dispatch, Effect, Refusal, Reject
 from gateway.schedule.filling import Filling
+from gateway.schedule.pausing import Pausing
 from gateway.schedule.policies.admit import ADMITS
 from gateway.schedule.policies.group import GROUPS
 from gateway.schedule.policies.place import PLACES
@@ -26,13 +25,14 @@ from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.pool import Pool
 from gateway.schedule.programs import ProgramTable
 from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.worker import WorkerState
 
 
 class Placing:
     """Places calls that are on the board but not queued, and fills workers from the queues."""
 
-    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings", "claims", "filling")
+    __slots__ = ("_admit", "_board", "_group", "_index", "_place", "_programs", "_settings", "filling", "pausing")
 
     def __init__(
         self, settings: SchedulerSettings, board: Board, index: PrefixIndex, programs: ProgramTable
@@ -44,38 +44,46 @@ class Placing:
         self._group = GROUPS[settings.group](settings)
         self._admit = ADMITS[settings.admit](settings)
         self._place = PLACES[settings.place](settings, self._admit, Random(settings.seed))
-        self.claims = Claims(settings.tool_hold_s, settings.claim_ratio) if settings.pause == "programs" else None
+        self.pausing = Pausing(settings, programs, self._admit, self._place)
         self.filling = Filling(settings, board, index, programs, self._place)
 
     def place(self, entry: Entry, now_s: float, effects: list[Effect], *, new: bool = False) -> None:
         """Dispatch the call or queue it; a new one is rejected where its tenant's queue is full."""
-        call = entry.call
-        workers = entry.pool.up if not entry.excluded else self._candidates(entry)
+        workers = self._workers(entry)
         if not workers:
-            self.filling.unwant(call.call_id)
+            self.filling.unwant(entry.call.call_id)
             if not self._is_refused(entry, new, now_s, effects):
                 self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
             return
+        choice = self._choose(entry, workers, now_s)
+        if entry.call.program is not None:
+            begun = self.pausing.begin(entry, choice, workers, now_s)
+            if begun is None:
+                if not self._is_refused(entry, new, now_s, effects):
+                    self._pause(entry, self.pausing.waits_for(entry, choice, workers), now_s)
+                return
+            choice = begun
+        self._send(entry, choice, now_s, effects, new=new)
+
+    def _choose(self, entry: Entry, workers: Sequence[WorkerState], now_s: float) -> Choice:
+        """The worker for the call, by what each holds of it now."""
+        call = entry.call
         for worker in workers:
             worker.backlog.advance(now_s)
         entry.cached = cached = self._index.matched_tokens(call.chain)
         if call.program is None:
-            choice = self._place.choose(call, entry.pool, workers, cached, None)
-        else:
-            choice = self._of_program(call, call.program, entry.pool, workers, cached)
-            if not entry.claims and self._is_paused(entry, choice.worker, now_s):
-                elsewhere = self._with_turn(entry, choice.worker, workers, now_s)
-                if elsewhere is None:
-                    if not self._is_refused(entry, new, now_s, effects):
-                        waits_for = choice.worker if choice.waits_here else None
-                        self._board.pause(entry, waits_for, now_s, entry.paused_until_s or now_s)
-                    return
-                choice = elsewhere
+            return self._place.choose(call, entry.pool, workers, cached, None)
+        return self._of_program(call, call.program, entry.pool, workers, cached)
+
+    def _send(
+        self, entry: Entry, choice: Choice, now_s: float, effects: list[Effect], *, new: bool = False
+    ) -> None:
+        """Dispatch the call, which is not queued, to the chosen worker, or queue it."""
         entry.why = choice.why
         if choice.has_room and not self._board.queued:
-            self._dispatch(entry, choice.worker, cached, now_s, effects)
+            self._dispatch(entry, choice.worker, entry.cached, now_s, effects)
         elif choice.has_room and self._is_next(entry, choice.worker):
-            self._dispatch(entry, choice.worker, cached, now_s, effects)
+            self._dispatch(entry, choice.worker, entry.cached, now_s, effects)
             self._board.tenants.charge(entry.tenant, entry.predicted_s)
         elif not self._is_refused(entry, new, now_s, effects):
             self._queue(entry, choice, now_s)
@@ -83,8 +91,9 @@ class Placing:
     def place_again(self, entries: Iterable[Entry], now_s: float, effects: list[Effect]) -> None:
         """Place queued calls anew, in order of rank."""
         for entry in sorted(entries, key=lambda each: (each.rank_s, each.within, each.arrival)):
-            self._board.dequeue(entry, now_s)
-            self.place(entry, now_s, effects)
+            if entry.queue is not None:
+                self._board.dequeue(entry, now_s)
+                self.place(entry, now_s, effects)
 
     def fill(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
         """Give the worker calls that wait, in order, as long as the first of them has room."""
@@ -95,61 +104,54 @@ class Placing:
             if entry.group_key is not None:
                 self._take_group(entry, entry.group_key, worker, now_s, effects)
 
-    def resume_all(self, now_s: float, effects: list[Effect]) -> None:
-        """`resume` of every worker."""
-        for worker in self._board.workers.values():
-            self.resume(worker, now_s, effects)
-
     def resume(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
-        """Place calls of programs that may have their turn or claim there now, in order, until one may not."""
-        while worker.up and (entry := _first_paused(worker)) is not None:
+        """Send calls whose programs may have their turn or claim there now, each queue's until one has to wait."""
+        self._resume([worker.paused, *(pool.paused for pool in worker.pools)], now_s, effects)
+
+    def resume_all(self, now_s: float, effects: list[Effect]) -> None:
+        """The same of all workers; who waits for one may be better off elsewhere by now."""
+        queues = [pool.paused for pool in self._board.pools.values()]
+        queues += [worker.paused for worker in self._board.workers.values()]
+        self._resume([queue for queue in queues if queue.live], now_s, effects)
+
+    def _resume(self, queues: list[SharedQueue], now_s: float, effects: list[Effect]) -> None:
+        moved: set[str] = set()
+        while True:
+            first: Entry | None = None
+            for queue in queues:
+                head = queue.head()
+                if head is not None and head.precedes(first):
+                    first = head
+            if first is None:
+                return
+            if not self._resumes(first, moved, now_s, effects):
+                queues = [queue for queue in queues if queue is not first.queue]
+
+    def _resumes(self, entry: Entry, moved: set[str], now_s: float, effects: list[Effect]) -> bool:
+        """Whether the paused call leaves its queue: it is sent, or waits for another worker from now on."""
+        workers = self._workers(entry)
+        if not workers:
             self._board.dequeue(entry, now_s)
             self.place(entry, now_s, effects)
-            if entry.paused:
-                return
-
-    def release(self, entry: Entry, now_s: float) -> None:
-        """The call is over, for its program's claim."""
-        if entry.claims and self.claims is not None and entry.call.program is not None:
-            self.claims.end(entry.call.program, now_s)
-            entry.claims = False
-
-    def _is_paused(self, entry: Entry, worker: WorkerState, now_s: float) -> bool:
-        """Whether the call's program has to wait for its turn or its claim, at most as long as the bound."""
-        call, claims = entry.call, self.claims
-        if claims is None or call.program is None:
-            return False
-        if entry.paused_until_s is None:
-            entry.paused_until_s = now_s + self._settings.max_pause_s
-        run = self._programs.use(call.program)
-        if run.shared_tokens is None:
-            run.shared_tokens = max(entry.cached.values(), default=0)
-        tokens = max(1, call.prompt_tokens + call.output_tokens - run.shared_tokens)
-        has_turn = may_begin(call, run, worker, self._settings.begin_ratio)
-        is_admitted = has_turn and claims.admits(call.program, worker, tokens, now_s)
-        if not is_admitted and now_s < entry.paused_until_s:
             return True
-        claims.begin(call.program, worker.name, tokens)
-        entry.claims = True
-        return False
+        choice = self._choose(entry, workers, now_s)
+        begun = self.pausing.begin(entry, choice, workers, now_s)
+        if begun is not None:
+            self._board.dequeue(entry, now_s)
+            self._send(entry, begun, now_s, effects)
+            return True
+        waits_for = self.pausing.waits_for(entry, choice, workers)
+        queue = entry.pool.paused if waits_for is None else waits_for.paused
+        if queue is entry.queue or entry.call.call_id in moved:
+            return False
+        moved.add(entry.call.call_id)
+        self._board.dequeue(entry, now_s)
+        self._pause(entry, waits_for, now_s)
+        return True
 
-    def _with_turn(
-        self, entry: Entry, there: WorkerState, workers: Sequence[WorkerState], now_s: float
-    ) -> Choice | None:
-        """For a program that has not begun: another worker, where it may and is done sooner than by waiting."""
-        call = entry.call
-        if call.program is None or self._programs.use(call.program).worker is not None:
-            return None
-        wait_s, cached = there.turn_s(), entry.cached
-        for worker in sorted(workers, key=WorkerState.load):
-            if (
-                worker is not there
-                and self._place.may_move(call, cached, worker, there, wait_s)
-                and not self._is_paused(entry, worker, now_s)
-            ):
-                why = "prefix" if worker.name in cached else "load"
-                return Choice(worker, why, has_room(self._admit, worker, call, cached), True)
-        return None
+    def _pause(self, entry: Entry, waits_for: WorkerState | None, now_s: float) -> None:
+        assert entry.paused_until_s is not None
+        self._board.pause(entry, waits_for, now_s, entry.paused_until_s)
 
     def unbind(self, entry: Entry, now_s: float) -> None:
         """A call has waited for one worker as long as that could pay: any may take it now."""
@@ -161,7 +163,7 @@ class Placing:
         """Forget a call that is neither queued nor in flight."""
         call = entry.call
         del self._board.calls[call.call_id]
-        self.release(entry, now_s)
+        self.pausing.end(entry, now_s)
         retry_after_s = None
         if reason is Refusal.QUEUE_FULL:
             retry_after_s = self._board.tenants.retry_after_s(call.tenant)
@@ -177,7 +179,10 @@ class Placing:
         self.reject(entry, Refusal.QUEUE_FULL, now_s, effects)
         return True
 
-    def _candidates(self, entry: Entry) -> Sequence[WorkerState]:
+    def _workers(self, entry: Entry) -> Sequence[WorkerState]:
+        """Those that may take the call."""
+        if not entry.excluded:
+            return entry.pool.up
         return [worker for worker in entry.pool.up if worker.name not in entry.excluded]
 
     def _of_program(
@@ -282,13 +287,6 @@ class Placing:
         effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))
         if worker.filling is not None:
             self.filling.give_way(worker, call.call_id, now_s, effects)
-
-
-def _first_paused(worker: WorkerState) -> Entry | None:
-    """Of the calls whose programs wait for their turn or claim here, or anywhere, the first."""
-    first = worker.paused.head()
-    for pool in worker.pools:
-        head = pool.paused.head()
-        if head is not None and head.precedes(first):
-            first = head
-    return first
+        if self._board.paused and call.program is not None:
+            for other in self._board.take_paused(call.program, now_s):
+                self.place(other, now_s, effects)

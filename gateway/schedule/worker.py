@@ -63,7 +63,7 @@ class WorkerState:
         self.queue = SharedQueue()
         """Calls that wait for this worker because they gain from it."""
         self.paused = SharedQueue()
-        """Such calls whose programs wait for their turn or claim here."""
+        """Calls that gain from this worker, and whose programs wait for their turn or claim here."""
         self.calls = 0
         self.tenant_calls: dict[str, int] = {}
         """Of them each tenant's; only of tenants that have any."""
@@ -147,7 +147,7 @@ class WorkerState:
         return self._until_left_s(ahead)
 
     def turn_s(self) -> float:
-        """Until a program that waits here for its turn from now on would begin, if no call but it took a place."""
+        """About how long a program waits here for its turn: after all that wait, one for each call that ends."""
         ahead = self.paused.live + 1.0
         for pool in self.pools:
             if pool.up:

@@ -16,10 +16,10 @@ from gateway.store.server_clock import ServerClock
 
 HEARD_ON = (":fleet", "cancelled")
 """Tenant and session whose wake-ups tell of cancellations; no tenant is called so."""
-KEEP_US = 60_000_000
+KEEP_MS = 60_000
 AT_MOST = 10_000
 """Notes kept at a time."""
-OVERLAP_US = 1_000_000
+OVERLAP_MS = 1_000
 """Notes are looked at again for so long: two may bear the same moment, and one may become visible late."""
 
 _ANNOUNCE = load("announce_cancel", "clock")
@@ -43,25 +43,33 @@ class CancellationList:
         self._store = store
         self._clock = clock
         self._server_clock = ServerClock()
-        self._since_us: int | None = None
-        self._known: dict[bytes, bytes] = {}
+        self._read_ms: float | None = None
+        self._known: dict[bytes, float] = {}
+        """Those that the next reading may find again, and when they were."""
 
     async def announce(self, tenant: str, session: str) -> None:
-        """A session is cancelled now: every call of it that has arrived by now is to end."""
+        """A session is cancelled now: every call of it that has arrived by now is to end.
+
+        This list's own readings do not tell of it: whoever announces it knows.
+        """
         member = f"{quote(tenant, safe='')}/{quote(session, safe='')}"
-        args = (SCHEMA, KEEP_US, variable_keys(*HEARD_ON).channel, AT_MOST, member)
-        await self._store.run(_ANNOUNCE, (cancelled_key(),), args)
+        args = (SCHEMA, KEEP_MS, variable_keys(*HEARD_ON).channel, AT_MOST, member)
+        at_ms = cast("bytes", await self._store.run(_ANNOUNCE, (cancelled_key(),), args))
+        self._known[member.encode()] = float(at_ms)
 
     async def read(self) -> list[Cancelled]:
         """What was cancelled since the last reading; at first all kept: calls may have come before it."""
         asked_s = self._clock()
-        since = "-inf" if self._since_us is None else self._since_us
+        since = "-inf" if self._read_ms is None else self._read_ms - OVERLAP_MS
         now, *rest = cast("list[bytes]", await self._store.run(_READ, (cancelled_key(),), (SCHEMA, since)))
-        self._server_clock.note(asked_s, int(now), self._clock())
-        self._since_us = int(now) - OVERLAP_US
-        known, self._known = self._known, dict(zip(rest[::2], rest[1::2], strict=True))
-        return [self._cancelled(member, at) for member, at in self._known.items() if known.get(member) != at]
+        now_ms = float(now)
+        self._server_clock.note(asked_s, now_ms, self._clock())
+        is_set_back = self._read_ms is not None and now_ms < self._read_ms
+        self._read_ms = None if is_set_back else now_ms
+        found = dict(zip(rest[::2], map(float, rest[1::2]), strict=True))
+        known, self._known = self._known, found
+        return [self._cancelled(member, at_ms) for member, at_ms in found.items() if known.get(member) != at_ms]
 
-    def _cancelled(self, member: bytes, at: bytes) -> Cancelled:
+    def _cancelled(self, member: bytes, at_ms: float) -> Cancelled:
         tenant, _, session = member.decode().partition("/")
-        return Cancelled(unquote(tenant), unquote(session), self._server_clock.here_s(float(at)))
+        return Cancelled(unquote(tenant), unquote(session), self._server_clock.here_s(at_ms))

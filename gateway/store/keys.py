@@ -20,7 +20,7 @@
 | `lg:1:{tenant/session}:items:call` | hash | item of a deferred map, unended -> `schema\\|its reply` | session |
 | `lg:1:{tenant/:call/id}:session` | string | the session of a deferred call | session |
 | `lg:1:{tenant/:retry/key}:call` | string | `schema\\|state\\|fingerprint\\|call id or reply` | lease, reply |
-| `lg:1:{:fleet}:cancelled` | zset | `tenant/session` that was cancelled by when, Redis' clock in us | 60 s |
+| `lg:1:{:fleet}:cancelled` | zset | `tenant/session` that was cancelled by when, Redis' clock in ms | 60 s |
 | `lg:1:{:fleet}:deferred` | zset | deferred call by the end of its lease, Redis' clock in ms | session |
 | `lg:1:{:fleet}:holders` | hash | deferred call -> replica | session |
 | `lg:1:{:fleet}:learners` | zset | replica by when it last wrote what it learned, Redis' clock in ms | 1 day |

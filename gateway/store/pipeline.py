@@ -244,10 +244,8 @@ class Pipeline:
         self._in_flight, sent_s = batch, self._loop.time()
         try:
             replies = await self._execute(batch)
-        except TimeoutError:
-            await self._lost(f"did not answer within {self._deadline_s * 1000:.0f} ms")
         except LinkError as error:
-            await self._lost(_words(error))
+            await self._lost(self._words(error))
         else:
             self._breaker.succeeded()
             took_s = self._loop.time() - sent_s
@@ -332,7 +330,7 @@ class Pipeline:
             if request.deadline_s > now_s and (request is last or not request.future.done()):
                 self._expire_at(request.deadline_s)
                 break
-            self._fail((request,), f"did not answer within {self._deadline_s * 1000:.0f} ms")
+            self._fail((request,), self._too_late())
         if self._batch_until_s <= now_s and not self._late and self._task is not None:
             self._late = True
             self._task.cancel()
@@ -349,7 +347,7 @@ class Pipeline:
                 async with asyncio.timeout(self._deadline_s):
                     await self._on_up()
         except LinkError as error:
-            await self._lost(_words(error))
+            await self._lost(self._words(error))
             return False
         self._breaker.succeeded()
         if not self.up:
@@ -374,6 +372,16 @@ class Pipeline:
         finally:
             task.cancel()
 
+    def _words(self, error: Exception) -> str:
+        """What keeps the server from answering."""
+        if isinstance(error, TimeoutError):
+            return self._too_late()
+        is_loading = isinstance(error, BusyLoadingError)
+        return "is reading its data" if is_loading else f"cannot be reached ({type(error).__name__})"
+
+    def _too_late(self) -> str:
+        return f"did not answer within {self._deadline_s * 1000:.0f} ms"
+
     async def _bounded(self, closing: Awaitable[None]) -> None:
         """Connections are closed within a bound, and a broken one cannot break us."""
         try:
@@ -381,9 +389,3 @@ class Pipeline:
                 await closing
         except LinkError as error:
             log.debug("store_close_failed", extra={"error": type(error).__name__})
-
-
-def _words(error: BaseException) -> str:
-    """What keeps the server from answering."""
-    is_loading = isinstance(error, BusyLoadingError)
-    return "is reading its data" if is_loading else f"cannot be reached ({type(error).__name__})"

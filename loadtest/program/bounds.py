@@ -56,9 +56,12 @@ def critical_path_s(program: Program, rates: Rates) -> float:
 
 
 def work_s(program: Program, rates: Rates) -> float:
-    """Worker time of all its calls, decoded in large batches; a shared system message is counted nowhere."""
+    """Worker time of all its calls, decoded in large batches; a shared system message is counted nowhere.
+
+    A reply's first token comes with the last of its prompt.
+    """
     prefill = sum(missing_tokens(program, rates.bytes_per_token).values()) * rates.prefill_s
-    return prefill + sum(ask.max_tokens for ask in program.asks) * rates.token_s
+    return prefill + sum(ask.max_tokens - 1 for ask in program.asks) * rates.token_s
 
 
 def missing_tokens(program: Program, bytes_per_token: float) -> Mapping[str, float]:

@@ -48,7 +48,7 @@ async def test_attached_workers_that_do_not_answer_are_named_with_the_reason() -
         (
             StoreStatus("private", False, False, "redis.sock is reading its data"),
             "redis (private), not up yet: redis.sock is reading its data; "
-            "calls with inputs or outputs get a 503 until it is",
+            "until then calls with inputs or outputs get a 503",
         ),
     ],
 )

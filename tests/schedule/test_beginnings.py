@@ -151,6 +151,50 @@ def test_a_program_begins_elsewhere_where_that_takes_less_than_to_wait_for_its_t
     assert (effect.call_id, effect.worker, effect.why) == ("c0", "w1", "load")
 
 
+def test_where_there_is_no_room_nobody_begins_though_it_has_its_turn_there():
+    scheduler = core(workers=2)
+    for program, worker, tenant, calls in (("a", "w0", "modest", BUSY), ("b", "w1", "greedy", 10)):
+        scheduler.on(PlacementLearned(program, worker), 0.0)
+        for number in range(calls):
+            arrived = beginning_with(program, 300, call(f"{program}{number}", program, tenant=tenant))
+            assert sent(scheduler, arrived) == [f"{program}{number}"]
+    for number in range(40):
+        assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}", tenant="modest"))) == []
+    assert sent(scheduler, Tick(), 0.1) == []
+    assert [worker.queued for worker in scheduler.snapshot(0.1).workers] == [0, 0], "no call is bound to a full one"
+
+
+def test_a_head_that_has_to_wait_stops_its_own_queue_alone():
+    """The first of those that may begin anywhere has used its tenant's part; who waits for w0 has not."""
+    scheduler = both_busy(20_000)
+    assert sent(scheduler, call("anywhere", "c")) == []
+    assert sent(scheduler, beginning_with("a", 20_000, call("here", "d", tenant="other"))) == ["here"]
+    assert sent(scheduler, beginning_with("a", 20_000, call("again", "e", tenant="other"))) == ["again"]
+    assert sent(scheduler, beginning_with("a", 20_000, call("more", "f", tenant="other"))) == []
+    assert sent(scheduler, Finished("here")) == ["more"], "though another, which came before, still waits"
+
+
+def test_when_a_program_begins_all_its_calls_that_waited_go_wherever_they_waited():
+    scheduler = both_busy(20_000)
+    assert sent(scheduler, beginning_with("a", 20_000, call("c0", "c"))) == []
+    assert sent(scheduler, beginning_with("b", 20_000, call("d0", "d"))) == []
+    assert sent(scheduler, beginning_with("b", 20_000, call("c1", "c"))) == []
+    assert sent(scheduler, Finished("a0")) == ["c0", "c1"]
+    assert sent(scheduler, Finished("b0")) == []
+    assert sent(scheduler, Finished("b1")) == ["d0"]
+
+
+def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
+    """Else a full queue's Retry-After, which goes by how fast calls leave, would say that it empties in no time."""
+    scheduler = both_busy(20_000)
+    assert sent(scheduler, call("c0", "c")) == []
+    waiting = scheduler._board.tenants.find("t")
+    before = waiting.last_left_s, waiting.interval_s
+    for tick in range(1, 20):
+        assert sent(scheduler, Tick(), tick / 10) == []
+    assert (waiting.last_left_s, waiting.interval_s) == before
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(1, 3))
 def test_where_programs_begin_few_calls_are_in_flight_and_in_the_end_all_have_run(
     steps: list[tuple[int, bool]], workers: int

@@ -138,7 +138,7 @@ def test_programs_that_never_end_on_a_worker_that_idles_between_them_are_forgott
             f"c{number}"
         ]
         sent(scheduler, Finished(f"c{number}"), number + 0.5)
-    claims = scheduler._placing.claims
+    claims = scheduler._pausing._claims
     assert claims is not None
     assert (len(claims), claims.tokens("w0")) == (2, 800)
 

@@ -26,6 +26,7 @@ from gateway.schedule.events import (
     FillWanted,
     Finished,
     FirstByte,
+    KneeMeasured,
     LoadRead,
     PlacementLearned,
     Probed,
@@ -254,6 +255,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(name=worker_names, filled=st.booleans())
     def fill_ends(self, name, filled):
         self.send(FillEnded(self.fills.pop(name, "nobody"), name, filled))
+
+    @rule(name=worker_names, calls=st.floats(0.5, 20.0))
+    def knee_is_measured(self, name, calls):
+        self.send(KneeMeasured(name, calls))
 
     @rule(name=worker_names)
     def probe(self, name):

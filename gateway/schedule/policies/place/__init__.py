@@ -42,18 +42,19 @@ class PlacePolicy(Protocol):
         that holds its program's context, if that is one of `workers`. `beside`: calls of its program in flight.
         """
 
-    def may_move(
+    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+        """Whether a call that waits for `there` would end sooner on `here`, which has room."""
+
+    def sooner(
         self,
         call: ReadyCall,
         cached: Mapping[str, int],
-        here: WorkerState,
+        workers: Sequence[WorkerState],
         there: WorkerState,
-        turn_s: float = 0.0,
-    ) -> bool:
-        """Whether a call that waits for `there` would end sooner on `here`, which has room.
-
-        `turn_s`: how long it would wait there for its program's turn, which has not begun; then it has one here.
-        """
+        wait_s: float,
+    ) -> Sequence[WorkerState]:
+        """Of these workers, which have room, those where the first call of a program would end before it would on
+        `there`, where it would begin so much later; the soonest first."""
 
 
 PLACES: Final[dict[str, Callable[[SchedulerSettings, AdmitPolicy, Random], PlacePolicy]]] = {

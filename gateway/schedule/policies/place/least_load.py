@@ -58,14 +58,19 @@ class LeastLoad:
                     best = worker
         return best
 
-    def may_move(
+    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+        """Nobody waits for one worker alone, except after failing on the others: any that has room will do."""
+        del call, cached, here, there
+        return True
+
+    def sooner(
         self,
         call: ReadyCall,
         cached: Mapping[str, int],
-        here: WorkerState,
+        workers: Sequence[WorkerState],
         there: WorkerState,
-        turn_s: float = 0.0,
-    ) -> bool:
-        """Nobody waits for one worker alone, except after failing on the others: any that has room will do."""
-        del call, cached, here, there, turn_s
-        return True
+        wait_s: float,
+    ) -> Sequence[WorkerState]:
+        """All, the least loaded first: nobody gains from one worker."""
+        del call, cached, there, wait_s
+        return sorted(workers, key=WorkerState.load)

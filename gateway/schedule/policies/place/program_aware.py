@@ -102,29 +102,31 @@ class ProgramAware:
         free = has_room(self._admit, best, call, cached)
         return Choice(best, why, free, True, other_s if other_s < self._max_patience_s else self._max_patience_s)
 
-    def may_move(
-        self,
-        call: ReadyCall,
-        cached: Mapping[str, int],
-        here: WorkerState,
-        there: WorkerState,
-        turn_s: float = 0.0,
-    ) -> bool:
+    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
         """By predicted cost, with the margin that keeps a program where its context is.
 
-        Where others wait too the call's turn here is one of theirs: it counts as if it came after them. A program
-        that has not begun has no context; what it computes anew here serves those who wait with it for that.
+        Where others wait too the call's turn here is one of theirs: it counts as if it came after them.
         """
-        if turn_s:
-            delay_weight = self._delay_weight / (1 + there.paused.live)
-            here_s, there_s = self._costs_s(call, cached, (here, there), True, delay_weight)
-            return here_s < there_s + turn_s
         comes_last = here.queue.live > 0
         (here_s,) = self._costs_s(call, cached, (here,), not comes_last)
         if comes_last:
             here_s += here.wait_s()
         (there_s,) = self._costs_s(call, cached, (there,), True)
         return here_s < (self._left_below_s(there_s) if call.program is not None else there_s)
+
+    def sooner(
+        self,
+        call: ReadyCall,
+        cached: Mapping[str, int],
+        workers: Sequence[WorkerState],
+        there: WorkerState,
+        wait_s: float,
+    ) -> Sequence[WorkerState]:
+        """By predicted cost; the delay to others is shared by who waits there: who leaves makes room for all."""
+        delay_weight = self._delay_weight / (1 + there.paused.live)
+        most_s, *costs_s = self._costs_s(call, cached, (there, *workers), False, delay_weight)
+        ends = sorted((cost_s, at) for at, cost_s in enumerate(costs_s) if cost_s < most_s + wait_s)
+        return [workers[at] for _, at in ends]
 
     def _left_below_s(self, home_s: float) -> float:
         """The cost elsewhere that makes leaving pay: less by the margin, and by more than noise."""

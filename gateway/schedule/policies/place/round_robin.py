@@ -40,14 +40,19 @@ class RoundRobin:
         pool.turn += 1
         return Choice(worker, "round_robin", has_room(self._admit, worker, call, cached), True)
 
-    def may_move(
+    def may_move(self, call: ReadyCall, cached: Mapping[str, int], here: WorkerState, there: WorkerState) -> bool:
+        """Never: a turn is a turn."""
+        del call, cached, here, there
+        return False
+
+    def sooner(
         self,
         call: ReadyCall,
         cached: Mapping[str, int],
-        here: WorkerState,
+        workers: Sequence[WorkerState],
         there: WorkerState,
-        turn_s: float = 0.0,
-    ) -> bool:
-        """Never: a turn is a turn."""
-        del call, cached, here, there, turn_s
-        return False
+        wait_s: float,
+    ) -> Sequence[WorkerState]:
+        """None: a turn is a turn."""
+        del call, cached, workers, there, wait_s
+        return ()

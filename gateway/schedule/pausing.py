@@ -1,0 +1,102 @@
+"""Whether a call may go as far as its program goes, and where it waits if not: for its turn, or for its claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf as INFINITY
+
+from gateway.schedule.beginnings import may_begin
+from gateway.schedule.claims import Claims
+from gateway.schedule.entry import Entry
+from gateway.schedule.policies.admit import AdmitPolicy
+from gateway.schedule.policies.place import PlacePolicy
+from gateway.schedule.policies.place.choice import Choice, has_room
+from gateway.schedule.programs import Program, ProgramTable
+from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.worker import WorkerState
+
+
+class Pausing:
+    """Decides and claims; queues nothing. Without `pause` every call may go."""
+
+    __slots__ = ("_admit", "_claims", "_place", "_programs", "_settings")
+
+    def __init__(
+        self, settings: SchedulerSettings, programs: ProgramTable, admit: AdmitPolicy, place: PlacePolicy
+    ) -> None:
+        self._settings = settings
+        self._programs = programs
+        self._admit = admit
+        self._place = place
+        pauses = settings.pause == "programs"
+        self._claims = Claims(settings.tool_hold_s, settings.claim_ratio) if pauses else None
+
+    def begin(self, entry: Entry, choice: Choice, workers: Sequence[WorkerState], now_s: float) -> Choice | None:
+        """Where the call goes: as chosen, or elsewhere if its program has not begun; None as long as it must wait.
+
+        From then on its program has a claim there. The wait is over when its bound has passed.
+        """
+        call, claims = entry.call, self._claims
+        if claims is None or call.program is None or entry.claims:
+            return choice
+        if entry.paused_until_s is None:
+            entry.paused_until_s = now_s + self._settings.max_pause_s
+        run = self._programs.use(call.program)
+        wait_s = self._claim(claims, entry, run, choice.worker, now_s)
+        if wait_s is None:
+            return choice
+        if run.worker is not None:
+            return None
+        free = [
+            worker
+            for worker in workers
+            if worker is not choice.worker and has_room(self._admit, worker, call, entry.cached)
+        ]
+        if self.waits_for(entry, choice, workers) is None:
+            wait_s = INFINITY
+        for worker in self._place.sooner(call, entry.cached, free, choice.worker, wait_s):
+            if self._claim(claims, entry, run, worker, now_s) is None:
+                why = "prefix" if worker.name in entry.cached else "load"
+                return Choice(worker, why, True, True, self._settings.max_patience_s)
+        return None
+
+    def waits_for(self, entry: Entry, choice: Choice, workers: Sequence[WorkerState]) -> WorkerState | None:
+        """The worker for which it has to wait, if it gains from that one: its program's, or one that holds more of
+        its prompt than another does. None if any will do."""
+        worker, cached = choice.worker, entry.cached
+        if choice.why == "session":
+            return worker
+        held_tokens = cached.get(worker.name, 0)
+        return worker if any(cached.get(other.name, 0) < held_tokens for other in workers) else None
+
+    def end(self, entry: Entry, now_s: float) -> None:
+        """The call is over: its program waits for its tools, if nothing else of it is there."""
+        if entry.claims and self._claims is not None and entry.call.program is not None:
+            self._claims.end(entry.call.program, now_s)
+            entry.claims = False
+
+    def drop(self, program: str) -> str | None:
+        """The program is over. The worker where it had a claim is returned."""
+        return None if self._claims is None else self._claims.drop(program)
+
+    def forget(self, worker: str) -> None:
+        """The worker's cache is gone, and so are the claims on it."""
+        if self._claims is not None:
+            self._claims.forget(worker)
+
+    def _claim(self, claims: Claims, entry: Entry, run: Program, worker: WorkerState, now_s: float) -> float | None:
+        """Claim the program's context there; or, if it may not yet, about how many seconds it would wait."""
+        call, settings = entry.call, self._settings
+        assert call.program is not None
+        assert entry.paused_until_s is not None
+        if run.shared_tokens is None:
+            run.shared_tokens = max(entry.cached.values(), default=0)
+        tokens = max(1, call.prompt_tokens + call.output_tokens - run.shared_tokens)
+        if now_s < entry.paused_until_s:
+            if not may_begin(call, run, worker, settings.begin_ratio):
+                return worker.turn_s()
+            if not claims.admits(call.program, worker, tokens, now_s):
+                return max(worker.turn_s(), settings.tool_hold_s)
+        claims.begin(call.program, worker.name, tokens)
+        entry.claims = True
+        return None
