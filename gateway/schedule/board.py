@@ -7,7 +7,7 @@ so none can leak.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from gateway.nouns import ReadyCall
 from gateway.schedule.entry import Entry
@@ -101,23 +101,26 @@ class Board:
         """Queue a call that no worker may take just now."""
         self._push(entry, entry.pool.stranded, now_s, due_s, None)
 
-    def pause(self, entry: Entry, waits_for: WorkerState | None, now_s: float, due_s: float) -> None:
-        """Queue a call whose program waits for its turn or claim on one worker; None for any of its pool."""
+    def pause(self, entry: Entry, queue: SharedQueue, now_s: float, due_s: float) -> None:
+        """Queue a call whose program waits for its turn or claim."""
         self.paused += 1
         entry.paused = True
         if entry.call.program is not None:
             self.paused_of.setdefault(entry.call.program, {})[entry.call.call_id] = entry
-        self._push(entry, entry.pool.paused if waits_for is None else waits_for.paused, now_s, due_s, None)
+        self._push(entry, queue, now_s, due_s, None)
 
-    def take_paused(self, program: str, now_s: float) -> Sequence[Entry]:
-        """The program goes on: take those of its calls that waited for that out of their queues."""
-        found = self.paused_of.get(program)
-        if found is None:
-            return ()
-        entries = list(found.values())
-        for entry in entries:
-            self.dequeue(entry, now_s)
-        return entries
+    def move_paused(self, entry: Entry, queue: SharedQueue) -> None:
+        """A paused call waits in another queue from now on. It has left nobody's count of those that wait."""
+        assert entry.paused, f"{entry.call.call_id} is not paused"
+        assert entry.queue is not None
+        assert entry.due_s is not None
+        self._tickets += 1
+        entry.ticket = self._tickets
+        entry.queue.drop(entry)
+        entry.queue = queue
+        queue.push(entry)
+        self.timers.drop()
+        self.timers.push(entry.due_s, entry)
 
     def dequeue(self, entry: Entry, now_s: float) -> None:
         """Take a queued call out of all that holds it."""

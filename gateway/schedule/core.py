@@ -153,7 +153,7 @@ class Scheduler:
             return
         was_head = entry.queue.head() is entry
         self._board.rank(entry, call, self._rank_s(call, entry.service_s), self._order.within(call))
-        if was_head or entry.queue.head() is entry:
+        if not entry.paused and (was_head or entry.queue.head() is entry):
             for worker in entry.pool.up if entry.waits_for is None else [entry.waits_for]:
                 self._placing.fill(worker, now_s, effects)
 
@@ -189,7 +189,7 @@ class Scheduler:
             self._end(entry, now_s, effects)
             return
         blocked = entry.pool.up if entry.waits_for is None else [entry.waits_for]
-        was_head = entry.queue is not None and entry.queue.head() is entry
+        was_head = entry.queue is not None and entry.queue.head() is entry and not entry.paused
         board.dequeue(entry, now_s)
         self._pausing.end(entry, now_s)
         del board.calls[event.call_id]
@@ -246,6 +246,7 @@ class Scheduler:
 
     def _placement_learned(self, event: events.PlacementLearned, now_s: float, effects: _Effects) -> None:
         self._programs.use(event.program).worker = event.worker
+        self._placing.follow(event.program, now_s, effects)
 
     def _fill_wanted(self, event: events.FillWanted, now_s: float, effects: _Effects) -> None:
         if event.head.call_id not in self._board.calls:
@@ -326,10 +327,10 @@ class Scheduler:
         del self._board.calls[entry.call.call_id]
         if entry.claims:
             self._pausing.end(entry, now_s)
-        if self._board.paused:
-            self._placing.resume(worker, now_s, effects)
         if self._board.queued:
             self._placing.fill(worker, now_s, effects)
+        if self._board.paused:
+            self._placing.resume(worker, now_s, effects)
 
     def _credit(self, entry: Entry, now_s: float) -> None:
         run = entry.run

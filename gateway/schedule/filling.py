@@ -118,7 +118,7 @@ class Filling:
 
     def probe(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
         """Measure the worker if it idles: in the place of a fill, and given up as one is."""
-        if worker.calls or worker.external_calls or worker.filling is not None or _is_awaited(worker):
+        if worker.calls or worker.external_calls or worker.filling is not None or worker.is_awaited():
             return
         name = probe_id(worker.name)
         want = Want(ReadyCall(name, "", "", now_s, 0, 0, _NEVER_DONE), probes=True)
@@ -130,7 +130,7 @@ class Filling:
         """End the fills that nobody wants any more, and begin those that workers idle for."""
         for worker in self._board.workers.values():
             under_way = worker.filling
-            if under_way is not None and (not under_way.callers or _is_awaited(worker)):
+            if under_way is not None and (not under_way.callers or worker.is_awaited()):
                 self.give_way(worker, None, now_s, effects)
         idle = {name: worker for name, worker in self._board.workers.items() if self._is_idle(worker)}
         for want in list(self._wants.values()) if idle else ():
@@ -219,7 +219,7 @@ class Filling:
 
     def _is_idle(self, worker: WorkerState) -> bool:
         busy = worker.calls + worker.external_calls >= self._settings.fill_below_calls
-        return not busy and worker.up and worker.fills and worker.filling is None and not _is_awaited(worker)
+        return not busy and worker.up and worker.fills and worker.filling is None and not worker.is_awaited()
 
     def _is_under_way(self, want: Want) -> bool:
         """Whether a shorter beginning of one of its calls is being filled."""
@@ -245,8 +245,3 @@ class Filling:
             del want.callers[call_id]
             if not want.callers:
                 del self._wants[want.key]
-
-
-def _is_awaited(worker: WorkerState) -> bool:
-    """Whether a call waits for this worker, or for any of its kind."""
-    return worker.queue.live > 0 or any(pool.queue.live for pool in worker.pools)

@@ -45,7 +45,7 @@ class Fleet:
         before = worker.pools
         self._board.set_up(worker, True)
         self._board.join(worker, event.models)
-        bound = (*worker.queue, *worker.paused)
+        bound = (*worker.queue, *worker.paused, *worker.returning)
         homeless = [entry for entry in bound if entry.pool not in worker.pools]
         for pool in before:
             if not pool.up:
@@ -63,7 +63,7 @@ class Fleet:
             return []
         worker.external_calls = 0
         self._board.set_up(worker, False)
-        homeless = [*worker.queue, *worker.paused]
+        homeless = [*worker.queue, *worker.paused, *worker.returning]
         for pool in worker.pools:
             if not pool.up:
                 homeless.extend((*pool.queue, *pool.paused))

@@ -107,8 +107,8 @@ def _class_faults(worker: WorkerState, own: list[Entry]) -> Iterator[str]:
 
 def _idle_faults(worker: WorkerState) -> Iterator[str]:
     if not worker.up:
-        if worker.queue.live or worker.paused.live:
-            yield f"{worker.name} is down and {worker.queue.live + worker.paused.live} calls wait for it"
+        if waiting := worker.queue.live + worker.paused.live + worker.returning.live:
+            yield f"{worker.name} is down and {waiting} calls wait for it"
     elif not worker.calls:
         if worker.queue.live:
             yield f"{worker.name} is idle while {worker.queue.live} calls wait for it"
@@ -157,7 +157,7 @@ def _is_in_place(board: Board, entry: Entry) -> bool:
         return entry.paused is (queue is pool.paused) and entry.waits_for is None
     serving = [worker for worker in board.workers.values() if pool in worker.pools]
     if entry.paused:
-        return entry.waits_for is None and any(queue is worker.paused for worker in serving)
+        return entry.waits_for is None and any(queue in (worker.paused, worker.returning) for worker in serving)
     return any(entry.waits_for is worker and queue is worker.queue for worker in serving)
 
 
@@ -179,6 +179,7 @@ def _shared_queues(board: Board) -> Iterator[SharedQueue]:
     for worker in board.workers.values():
         yield worker.queue
         yield worker.paused
+        yield worker.returning
     for pool in board.pools.values():
         yield pool.queue
         yield pool.stranded

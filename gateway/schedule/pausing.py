@@ -13,6 +13,7 @@ from gateway.schedule.policies.place import PlacePolicy
 from gateway.schedule.policies.place.choice import Choice, has_room
 from gateway.schedule.programs import Program, ProgramTable
 from gateway.schedule.settings import SchedulerSettings
+from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.worker import WorkerState
 
 
@@ -50,9 +51,11 @@ class Pausing:
         free = [
             worker
             for worker in workers
-            if worker is not choice.worker and has_room(self._admit, worker, call, entry.cached)
+            if worker is not choice.worker
+            and not worker.is_awaited()
+            and has_room(self._admit, worker, call, entry.cached)
         ]
-        if self.waits_for(entry, choice, workers) is None:
+        if not _gains(entry, choice.worker, workers):
             wait_s = INFINITY
         for worker in self._place.sooner(call, entry.cached, free, choice.worker, wait_s):
             if self._claim(claims, entry, run, worker, now_s) is None:
@@ -60,14 +63,12 @@ class Pausing:
                 return Choice(worker, why, True, True, self._settings.max_patience_s)
         return None
 
-    def waits_for(self, entry: Entry, choice: Choice, workers: Sequence[WorkerState]) -> WorkerState | None:
-        """The worker for which it has to wait, if it gains from that one: its program's, or one that holds more of
-        its prompt than another does. None if any will do."""
-        worker, cached = choice.worker, entry.cached
-        if choice.why == "session":
-            return worker
-        held_tokens = cached.get(worker.name, 0)
-        return worker if any(cached.get(other.name, 0) < held_tokens for other in workers) else None
+    def queue(self, entry: Entry, choice: Choice, workers: Sequence[WorkerState]) -> SharedQueue:
+        """Where it waits: for a claim, if its program has begun; else for the worker it gains from, or for any."""
+        assert entry.call.program is not None
+        if self._programs.use(entry.call.program).worker is not None:
+            return choice.worker.returning
+        return choice.worker.paused if _gains(entry, choice.worker, workers) else entry.pool.paused
 
     def end(self, entry: Entry, now_s: float) -> None:
         """The call is over: its program waits for its tools, if nothing else of it is there."""
@@ -100,3 +101,10 @@ class Pausing:
         claims.begin(call.program, worker.name, tokens)
         entry.claims = True
         return None
+
+
+def _gains(entry: Entry, worker: WorkerState, workers: Sequence[WorkerState]) -> bool:
+    """Whether the worker holds more of the call's prompt than another does."""
+    cached = entry.cached
+    held_tokens = cached.get(worker.name, 0)
+    return any(cached.get(other.name, 0) < held_tokens for other in workers)

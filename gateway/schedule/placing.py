@@ -60,7 +60,9 @@ class Placing:
             begun = self.pausing.begin(entry, choice, workers, now_s)
             if begun is None:
                 if not self._is_refused(entry, new, now_s, effects):
-                    self._pause(entry, self.pausing.waits_for(entry, choice, workers), now_s)
+                    assert entry.paused_until_s is not None
+                    queue = self.pausing.queue(entry, choice, workers)
+                    self._board.pause(entry, queue, now_s, entry.paused_until_s)
                 return
             choice = begun
         self._send(entry, choice, now_s, effects, new=new)
@@ -106,12 +108,14 @@ class Placing:
 
     def resume(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
         """Send calls whose programs may have their turn or claim there now, each queue's until one has to wait."""
-        self._resume([worker.paused, *(pool.paused for pool in worker.pools)], now_s, effects)
+        queues = [worker.returning, worker.paused, *(pool.paused for pool in worker.pools)]
+        self._resume(queues, now_s, effects)
 
     def resume_all(self, now_s: float, effects: list[Effect]) -> None:
         """The same of all workers; who waits for one may be better off elsewhere by now."""
         queues = [pool.paused for pool in self._board.pools.values()]
-        queues += [worker.paused for worker in self._board.workers.values()]
+        for worker in self._board.workers.values():
+            queues += (worker.returning, worker.paused)
         self._resume([queue for queue in queues if queue.live], now_s, effects)
 
     def _resume(self, queues: list[SharedQueue], now_s: float, effects: list[Effect]) -> None:
@@ -140,18 +144,18 @@ class Placing:
             self._board.dequeue(entry, now_s)
             self._send(entry, begun, now_s, effects)
             return True
-        waits_for = self.pausing.waits_for(entry, choice, workers)
-        queue = entry.pool.paused if waits_for is None else waits_for.paused
+        queue = self.pausing.queue(entry, choice, workers)
         if queue is entry.queue or entry.call.call_id in moved:
             return False
         moved.add(entry.call.call_id)
-        self._board.dequeue(entry, now_s)
-        self._pause(entry, waits_for, now_s)
+        self._board.move_paused(entry, queue)
         return True
 
-    def _pause(self, entry: Entry, waits_for: WorkerState | None, now_s: float) -> None:
-        assert entry.paused_until_s is not None
-        self._board.pause(entry, waits_for, now_s, entry.paused_until_s)
+    def follow(self, program: str, now_s: float, effects: list[Effect]) -> None:
+        """The program has begun: those of its calls that waited for that go, wherever they waited."""
+        for entry in list(self._board.paused_of.get(program, {}).values()):
+            if entry.paused:
+                self._resumes(entry, set(), now_s, effects)
 
     def unbind(self, entry: Entry, now_s: float) -> None:
         """A call has waited for one worker as long as that could pay: any may take it now."""
@@ -271,7 +275,7 @@ class Placing:
     def _dispatch(
         self, entry: Entry, worker: WorkerState, cached: Mapping[str, int], now_s: float, effects: list[Effect]
     ) -> None:
-        call, name = entry.call, worker.name
+        call, name, begins = entry.call, worker.name, False
         missing_tokens = call.prompt_tokens - cached.get(name, 0)
         missing_tokens = max(missing_tokens, 1)
         self._board.start(entry, worker, missing_tokens, now_s)
@@ -281,12 +285,12 @@ class Placing:
                 worker.blocks.expect(call.call_id, call.chain)
         if call.program is not None:
             entry.run = run = self._programs.use(call.program)
+            begins = run.worker is None
             run.start(name)
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)
         effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))
         if worker.filling is not None:
             self.filling.give_way(worker, call.call_id, now_s, effects)
-        if self._board.paused and call.program is not None:
-            for other in self._board.take_paused(call.program, now_s):
-                self.place(other, now_s, effects)
+        if begins and self._board.paused and call.program is not None:
+            self.follow(call.program, now_s, effects)

@@ -21,7 +21,7 @@ class Pool:
         self.stranded = SharedQueue()
         """Calls no worker that is up may take, waiting out the grace."""
         self.paused = SharedQueue()
-        """Calls whose programs wait for their turn or claim, on whichever worker."""
+        """Calls whose programs wait for their turn or claim on whichever worker: none has begun."""
         self.groups: dict[int, RankedQueue] = {}
         """Queued calls by prefix group."""
         self.latency_waiting = 0

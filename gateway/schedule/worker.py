@@ -42,6 +42,7 @@ class WorkerState:
         "pools",
         "queue",
         "rates",
+        "returning",
         "service_s",
         "share",
         "tenant_calls",
@@ -63,7 +64,9 @@ class WorkerState:
         self.queue = SharedQueue()
         """Calls that wait for this worker because they gain from it."""
         self.paused = SharedQueue()
-        """Calls that gain from this worker, and whose programs wait for their turn or claim here."""
+        """Calls that gain from this worker, whose programs, not begun, wait for their turn or claim here."""
+        self.returning = SharedQueue()
+        """Calls of programs under way that have no claim here any more, and wait for one."""
         self.calls = 0
         self.tenant_calls: dict[str, int] = {}
         """Of them each tenant's; only of tenants that have any."""
@@ -129,6 +132,10 @@ class WorkerState:
         if self.latency_calls or self.latency_waiting or self.latency_left_s is not None:
             return True
         return any(pool.latency_waiting for pool in self.pools)
+
+    def is_awaited(self) -> bool:
+        """Whether a call that may go waits for this worker, or for any of its pools."""
+        return self.queue.live > 0 or any(pool.queue.live for pool in self.pools)
 
     def load(self) -> float:
         """How full it is: 0 is idle; calls of others count by their number."""

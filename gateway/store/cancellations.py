@@ -44,8 +44,9 @@ class CancellationList:
         self._clock = clock
         self._server_clock = ServerClock()
         self._read_ms: float | None = None
+        """When the last reading was, by the server; None after one that failed, or found the clock set back."""
         self._known: dict[bytes, float] = {}
-        """Those that the next reading may find again, and when they were."""
+        """Those told, and when they were; a reading may find them again."""
 
     async def announce(self, tenant: str, session: str) -> None:
         """A session is cancelled now: every call of it that has arrived by now is to end.
@@ -55,20 +56,31 @@ class CancellationList:
         member = f"{quote(tenant, safe='')}/{quote(session, safe='')}"
         args = (SCHEMA, KEEP_MS, variable_keys(*HEARD_ON).channel, AT_MOST, member)
         at_ms = cast("bytes", await self._store.run(_ANNOUNCE, (cancelled_key(),), args))
-        self._known[member.encode()] = float(at_ms)
+        self._is_new(member.encode(), float(at_ms))
 
     async def read(self) -> list[Cancelled]:
         """What was cancelled since the last reading; at first all kept: calls may have come before it."""
         asked_s = self._clock()
         since = "-inf" if self._read_ms is None else self._read_ms - OVERLAP_MS
+        before_ms, self._read_ms = self._read_ms, None
         now, *rest = cast("list[bytes]", await self._store.run(_READ, (cancelled_key(),), (SCHEMA, since)))
         now_ms = float(now)
         self._server_clock.note(asked_s, now_ms, self._clock())
-        is_set_back = self._read_ms is not None and now_ms < self._read_ms
-        self._read_ms = None if is_set_back else now_ms
-        found = dict(zip(rest[::2], map(float, rest[1::2]), strict=True))
-        known, self._known = self._known, found
-        return [self._cancelled(member, at_ms) for member, at_ms in found.items() if known.get(member) != at_ms]
+        if before_ms is None or now_ms >= before_ms:
+            self._read_ms = now_ms
+        found = zip(rest[::2], map(float, rest[1::2]), strict=True)
+        return [self._cancelled(member, at_ms) for member, at_ms in found if self._is_new(member, at_ms)]
+
+    def _is_new(self, member: bytes, at_ms: float) -> bool:
+        """Remember a note for as long as it is kept, or until too many are."""
+        known = self._known
+        if known.pop(member, None) == at_ms:
+            known[member] = at_ms
+            return False
+        known[member] = at_ms
+        while known and (len(known) > AT_MOST or known[next(iter(known))] < at_ms - KEEP_MS):
+            del known[next(iter(known))]
+        return True
 
     def _cancelled(self, member: bytes, at_ms: float) -> Cancelled:
         tenant, _, session = member.decode().partition("/")

@@ -153,15 +153,21 @@ def test_a_program_begins_elsewhere_where_that_takes_less_than_to_wait_for_its_t
 
 def test_where_there_is_no_room_nobody_begins_though_it_has_its_turn_there():
     scheduler = core(workers=2)
-    for program, worker, tenant, calls in (("a", "w0", "modest", BUSY), ("b", "w1", "greedy", 10)):
+    flying = (("a", "w0", "modest", 300, BUSY), ("b", "w1", "greedy", 9_000, 10))
+    for program, worker, tenant, tokens, calls in flying:
         scheduler.on(PlacementLearned(program, worker), 0.0)
         for number in range(calls):
-            arrived = beginning_with(program, 300, call(f"{program}{number}", program, tenant=tenant))
+            arrived = beginning_with(program, tokens, call(f"{program}{number}", program, tenant=tenant))
             assert sent(scheduler, arrived) == [f"{program}{number}"]
     for number in range(40):
         assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}", tenant="modest"))) == []
+    for number in range(50):
+        assert sent(scheduler, beginning_with("b", 9_000, call(f"b{10 + number}", "b", tenant="greedy"))) == []
     assert sent(scheduler, Tick(), 0.1) == []
-    assert [worker.queued for worker in scheduler.snapshot(0.1).workers] == [0, 0], "no call is bound to a full one"
+    (more,) = sent(scheduler, Finished("b0"), 0.2)
+    assert more.startswith("b"), "the room is theirs who wait for it already"
+    assert [worker.queued for worker in scheduler.snapshot(0.2).workers] == [0, 49]
+    assert [sent(scheduler, Finished(f"a{number}"), 0.3) for number in range(2)] == [["c0"], ["c1"]]
 
 
 def test_a_head_that_has_to_wait_stops_its_own_queue_alone():
@@ -182,6 +188,22 @@ def test_when_a_program_begins_all_its_calls_that_waited_go_wherever_they_waited
     assert sent(scheduler, Finished("a0")) == ["c0", "c1"]
     assert sent(scheduler, Finished("b0")) == []
     assert sent(scheduler, Finished("b1")) == ["d0"]
+
+
+def test_a_program_under_way_that_waits_for_its_context_waits_for_nobodys_turn():
+    scheduler = both_busy(20_000)
+    assert sent(scheduler, beginning_with("a", 20_000, call("c0", "c"))) == []
+    scheduler._pausing.drop("a")
+    large = beginning_with("a", 20_000, call("large", "a"))
+    large = Arrived(replace(large.call, output_tokens=10_000_000))
+    for number in range(1, BUSY):
+        assert sent(scheduler, Finished(f"b{number}")) == []
+    scheduler.on(PlacementLearned("d", "w1"), 0.0)
+    assert sent(scheduler, Arrived(replace(large.call, call_id="d0", program="d"))) == []
+    assert scheduler._board.workers["w1"].returning.live == 1
+    assert sent(scheduler, beginning_with("b", 20_000, call("e0", "e"))) == ["e0"]
+    assert sent(scheduler, Finished("e0")) == []
+    assert sent(scheduler, Finished("b0")) == ["d0"], "an idle worker takes any"
 
 
 def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
