@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gateway.graph.consumption import MAX_CONFIRMED, MIN_OUTPUT_BYTES, SCAN_BYTES, Consumptions
@@ -164,6 +164,8 @@ def test_nothing_stays_of_what_is_discarded_or_rotated_out(steps):
 
 
 @given(before=st.binary(max_size=200), answer=st.binary(min_size=64, max_size=3_000), after=st.binary(max_size=200))
+@example(before=b"", answer=b"a" * 64 + b"\v", after=b"")
+@example(before=b"", answer=b"\f" + b"a" * 64, after=b"")
 def test_any_bytes_between_line_ends_are_found(new_client, before, answer, after):
     assume(len(answer.strip()) >= MIN_OUTPUT_BYTES)
     client = new_client(Lineage())
