@@ -10,8 +10,9 @@ from engines.compiled import load
 if os.environ.setdefault("COMPILED", "0") == "1" and not load.activate():
     raise pytest.UsageError("there are no compiled modules of these sources: make test COMPILED=1 builds them")
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("explores", deadline=None, derandomize=False)
+settings.register_profile("repeats", deadline=None, derandomize=True)
+settings.load_profile("repeats" if os.environ.get("CI") else "explores")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
