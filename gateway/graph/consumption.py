@@ -30,8 +30,8 @@ _CUTS = b"\n.!?:,\x82"
 """Byte 0x82 ends the CJK full stop and is frequent enough in other scripts to cut texts without ASCII."""
 _CUT = bytes(10 if byte in _CUTS else byte for byte in range(256))
 _MARKS = b" \t\r\v\f\"'`*_-([{<>}])|=#"
-"""What may stand around a segment without belonging to it: blanks, quotes, brackets, list and heading marks. Of blanks
-all that `strip` takes off an answer: it is found whether they stand around it or not."""
+"""What may stand around a segment without belonging to it: blanks, quotes, brackets, list and heading marks. All
+blanks that `strip` takes off an answer are here: it is found whether they stand around it or not."""
 _SEAM = b"\n\0\n"
 """Between two texts; no answer spans it."""
 
