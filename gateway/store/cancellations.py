@@ -56,7 +56,7 @@ class CancellationList:
         member = f"{quote(tenant, safe='')}/{quote(session, safe='')}"
         args = (SCHEMA, KEEP_MS, variable_keys(*HEARD_ON).channel, AT_MOST, member)
         at_ms = cast("bytes", await self._store.run(_ANNOUNCE, (cancelled_key(),), args))
-        self._is_new(member.encode(), float(at_ms))
+        self._remember(member.encode(), float(at_ms))
 
     async def read(self) -> list[Cancelled]:
         """What was cancelled since the last reading; at first all kept: calls may have come before it."""
@@ -69,10 +69,10 @@ class CancellationList:
         if before_ms is None or now_ms >= before_ms:
             self._read_ms = now_ms
         found = zip(rest[::2], map(float, rest[1::2]), strict=True)
-        return [self._cancelled(member, at_ms) for member, at_ms in found if self._is_new(member, at_ms)]
+        return [self._cancelled(member, at_ms) for member, at_ms in found if self._remember(member, at_ms)]
 
-    def _is_new(self, member: bytes, at_ms: float) -> bool:
-        """Remember a note for as long as it is kept, or until too many are."""
+    def _remember(self, member: bytes, at_ms: float) -> bool:
+        """Keep a note in mind for as long as the list does, or until there are too many; whether it is new."""
         known = self._known
         if known.pop(member, None) == at_ms:
             known[member] = at_ms

@@ -91,6 +91,7 @@ class Pipeline:
         self.counters = Counters()
         self.up = False
         self.down_because = "does not answer"
+        """What kept the server from answering when it last did not; of meaning while it is not up."""
         self._link = link
         self._name = name
         self._deadline_s = deadline_s

@@ -15,6 +15,7 @@ from gateway.schedule.events import (
     Finished,
     KneeMeasured,
     PlacementLearned,
+    SessionEnded,
     Tick,
     WorkerUp,
 )
@@ -192,18 +193,14 @@ def test_when_a_program_begins_all_its_calls_that_waited_go_wherever_they_waited
 
 def test_a_program_under_way_that_waits_for_its_context_waits_for_nobodys_turn():
     scheduler = both_busy(20_000)
-    assert sent(scheduler, beginning_with("a", 20_000, call("c0", "c"))) == []
-    scheduler._pausing.drop("a")
-    large = beginning_with("a", 20_000, call("large", "a"))
-    large = Arrived(replace(large.call, output_tokens=10_000_000))
-    for number in range(1, BUSY):
-        assert sent(scheduler, Finished(f"b{number}")) == []
+    worker = scheduler._board.workers["w1"]
+    assert sent(scheduler, beginning_with("b", 20_000, call("first", "c"))) == []
     scheduler.on(PlacementLearned("d", "w1"), 0.0)
-    assert sent(scheduler, Arrived(replace(large.call, call_id="d0", program="d"))) == []
-    assert scheduler._board.workers["w1"].returning.live == 1
-    assert sent(scheduler, beginning_with("b", 20_000, call("e0", "e"))) == ["e0"]
-    assert sent(scheduler, Finished("e0")) == []
-    assert sent(scheduler, Finished("b0")) == ["d0"], "an idle worker takes any"
+    large = call("large", "d").call
+    claimed_tokens = int(worker.limit_tokens * scheduler.settings.claim_ratio)
+    assert sent(scheduler, Arrived(replace(large, prompt_tokens=claimed_tokens - large.output_tokens))) == []
+    assert (worker.paused.live, worker.returning.live) == (1, 1)
+    assert sent(scheduler, SessionEnded("b")) == ["large"], "its turn is nothing that it waits for"
 
 
 def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
