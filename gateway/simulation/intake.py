@@ -81,7 +81,7 @@ class SimulatedIntake:
             expected_tokens=None,
             n=1,
         )
-        objective = None if self._mode is Mode.PLAIN else call.plan.objective
+        objective = call.plan.objective if self._mode is Mode.GATEWAY else None
         ready = ReadyCall(
             call.call_id,
             TENANT,

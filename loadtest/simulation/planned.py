@@ -7,6 +7,7 @@ from random import Random
 from typing import Final
 
 from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text, number
+from hints.model import Objective
 from loadtest.program.arrivals import Start
 from loadtest.program.catalogue import program
 from loadtest.program.graph import PLACEHOLDER, Ask, Lookup, Program
@@ -35,7 +36,7 @@ def plan(program: Program, session: str, start_s: float, nonce: str) -> PlannedP
     system = text(f"{nonce if program.is_shared else session} {program.system}")
     values = _values(program)
     lookups = {step.name: step for step in program.steps if isinstance(step, Lookup)}
-    calls = tuple(_call(ask, system, lookups, values) for ask in program.asks)
+    calls = tuple(_call(ask, program, system, lookups, values) for ask in program.asks)
     return PlannedProgram(program.name, session, start_s, calls)
 
 
@@ -44,14 +45,24 @@ def text(words: str) -> Text:
     return Text(number(words), max(1, round(len(words) / BYTES_PER_TOKEN)))
 
 
-def _call(ask: Ask, system: Text, lookups: Mapping[str, Lookup], values: Mapping[str, str]) -> PlannedCall:
+def _call(
+    ask: Ask, program: Program, system: Text, lookups: Mapping[str, Lookup], values: Mapping[str, str]
+) -> PlannedCall:
     messages: list[Message] = [(system,)]
     for _, words in (*ask.before, ("user", ask.text)):
         messages.append(tuple(_pieces(words, lookups, values)))
     found = [name for name in ask.inputs if name in lookups]
     before = dict.fromkeys(name for each in found for name in _asks_behind(each, lookups))
     gap_s = max((lookups[name].takes_s for name in found if name in PLACEHOLDER.findall(ask.text)), default=0.0)
-    return PlannedCall(ask.name, tuple(messages), ask.max_tokens, tuple(before), gap_s, limit_tokens=ask.max_tokens)
+    return PlannedCall(
+        ask.name,
+        tuple(messages),
+        ask.max_tokens,
+        tuple(before),
+        gap_s,
+        limit_tokens=ask.max_tokens,
+        objective=Objective.LATENCY if ask.name == program.last else None,
+    )
 
 
 def _pieces(words: str, lookups: Mapping[str, Lookup], values: Mapping[str, str]) -> list[Piece]:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.simulation.prompts import Prompt
 from gateway.simulation.work import PlannedProgram, Reply, Text
+from hints.model import Objective
 from loadtest.program.graph import Ask, Lookup, filled
 from loadtest.program.loads import LOADS, starts
 from loadtest.program.sessions import PROGRAMS, agent
@@ -34,6 +35,9 @@ def test_a_plan_has_the_programs_calls_and_edges(name: str) -> None:
     assert [(call.step, call.output_tokens) for call in made.calls] == [
         (ask.name, ask.max_tokens) for ask in program.asks
     ]
+    assert [call.objective for call in made.calls] == [
+        Objective.LATENCY if ask.name == program.last else None for ask in program.asks
+    ], "as its client says"
     values = dict.fromkeys(asks, "")
     for step in program.steps:
         if isinstance(step, Lookup):
