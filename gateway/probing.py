@@ -15,12 +15,11 @@ from typing import Final
 
 from engines.base import EngineError
 from engines.measuring import Measured, measure
-from gateway.estimate.knee import TOGETHER, knee_calls, mean_step_s
+from gateway.estimate.knee import TOGETHER, knee, mean_step_s, prompt_token_s
 from gateway.estimate.rates import ServiceSample
 from gateway.estimate.service import ServiceTimes
 from gateway.fleet import Fleet, Worker, WorkerState
 from gateway.loop import Loop
-from gateway.schedule.climb import UP
 from gateway.schedule.events import AbortFill, Fill, FillEnded, KneeMeasured, Probed, ProbeWanted, probe_id
 
 LOOK_EVERY_S = 0.25
@@ -67,7 +66,7 @@ class Probing:
         self._tries = {worker.name: self._tries.get(worker.name, 0) for worker in workers}
         for worker in workers:
             rates = self._service.find(worker.name)
-            is_unknown = rates is not None and rates.knee_calls is None
+            is_unknown = rates is not None and (rates.knee is None or rates.knee.prompt_s is None)
             if worker.state is WorkerState.UP and is_unknown and self._tries[worker.name] < TRIES:
                 self._loop.feed(ProbeWanted(worker.name))
 
@@ -105,22 +104,26 @@ class Probing:
         self._loop.feed(FillEnded(effect.call_id, effect.worker, filled=False))
 
     async def _measure(self, worker: Worker) -> None:
-        found: list[ServiceSample] = []
+        alone: list[ServiceSample] = []
+        together_s: float | None = None
         for words, output_tokens, calls in PLAN:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._complete(worker, words, output_tokens)) for _ in range(calls)]
             replies = [reply for task in tasks if (reply := task.result()) is not None]
             if len(replies) < calls:
                 return
-            if output_tokens > 1:
-                samples = _samples(replies)
-                found += samples
-                for sample in samples:
-                    self._loop.feed(Probed(worker.name, sample))
+            if output_tokens == 1:
+                continue
+            samples = _samples(replies)
+            for sample in samples:
+                self._loop.feed(Probed(worker.name, sample))
             if calls == TOGETHER:
-                alone_s = mean_step_s(sample for sample in found if sample.calls == 1)
-                knee = knee_calls(alone_s, mean_step_s(samples), UP)
-                self._loop.feed(KneeMeasured(worker.name, knee))
+                together_s = mean_step_s(samples)
+            else:
+                alone += samples
+            if together_s is not None:
+                found = knee(mean_step_s(alone), together_s, prompt_token_s(alone))
+                self._loop.feed(KneeMeasured(worker.name, found))
 
     async def _complete(self, worker: Worker, words: int, output_tokens: int) -> Measured | None:
         """One completion of a prompt that nobody had before."""

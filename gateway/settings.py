@@ -190,7 +190,7 @@ class Schedule(Section):
     admit: Name = "found"
     share: Name = "weighted_service"
     pause: Name = "programs"
-    begin_ratio: Annotated[float, Field(ge=0)] = 0.4
+    begin_ratio: Annotated[float, Field(ge=0)] = 1.0
     """With `pause`: a program begins beside fewer calls than this part of what its worker gains from."""
     tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import DecodeError, Struct, msgpack
 
 from gateway.estimate.estimators import Estimators
+from gateway.estimate.knee import Knee
 from gateway.estimate.lengths import Key
 from gateway.estimate.sketch import Dumped, Sketch
 from gateway.estimate.work import UNIT_S, Step, Work
@@ -35,7 +36,7 @@ class WorkerBlob(Struct, array_like=True, frozen=True):
 
     prefill: list[float]
     decode: list[float]
-    knee_calls: float | None = None
+    knee: Knee | None = None
 
 
 class StepBlob(Struct, array_like=True, frozen=True):
@@ -62,7 +63,7 @@ def dump(known: Estimators) -> Iterator[tuple[str, bytes]]:
     yield from _models(known)
     for worker, rates in known.service.workers().items():
         if rates.samples:
-            yield f"{WORKER}/{worker}", msgpack.encode(WorkerBlob(*rates.dump(), rates.knee_calls))
+            yield f"{WORKER}/{worker}", msgpack.encode(WorkerBlob(*rates.dump(), rates.knee))
     for (tenant, name), work in reversed(known.programs.works().items()):
         if work.runs:
             yield f"{PROGRAM}/{tenant}\0{name}", msgpack.encode(_program(work))
@@ -77,7 +78,7 @@ def adopt(known: Estimators, subject: str, blobs: Sequence[bytes]) -> None:
         elif kind == WORKER:
             for blob in blobs:
                 sums = msgpack.decode(blob, type=WorkerBlob)
-                known.service.lend(name, sums.prefill, sums.decode, sums.knee_calls)
+                known.service.lend(name, sums.prefill, sums.decode, sums.knee)
         elif kind == PROGRAM:
             tenant, _, program = name.partition("\0")
             work = Work()

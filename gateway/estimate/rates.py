@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.estimate.accuracy import Accuracy
 from gateway.estimate.cross import Cross
 from gateway.estimate.fit import DECAY, Fit
+
+if TYPE_CHECKING:
+    from gateway.estimate.knee import Knee
 
 START_PREFILL_S: Final = 0.0005
 """Per token, before anything is known, as the next."""
@@ -69,7 +72,7 @@ class WorkerRates:
         "_prefill",
         "decode_error",
         "decode_s",
-        "knee_calls",
+        "knee",
         "prefill_base_s",
         "prefill_error",
         "prefill_s",
@@ -93,8 +96,8 @@ class WorkerRates:
         """Of a step at the batch and context of the recent replies."""
         self.stall_s = 0.0
         """What others' prompts have lately added to a step."""
-        self.knee_calls: float | None = None
-        """At once, beyond which more hardly raise its throughput; None until that was measured (`knee.py`)."""
+        self.knee: Knee | None = None
+        """Where its throughput stops to grow; None until that was measured."""
         self._calls, self._context = 1.0, 0.0
         self.prefill_error, self.decode_error, self.service_error = Accuracy(), Accuracy(), Accuracy()
         self.samples = 0

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import inf as INFINITY
 from typing import Final
 
+from gateway.estimate.knee import Knee
 from gateway.estimate.rates import ServiceSample, WorkerRates
 
 HALF_LIFE_S: Final = 180.0
@@ -89,12 +90,12 @@ class ServiceTimes:
         if rates.samples >= SETTLED:
             self._young.pop(worker, None)
 
-    def bound(self, worker: str, knee_calls: float) -> None:
-        """It was measured that the worker gains nothing from more calls at once."""
-        self.add(worker).knee_calls = knee_calls
+    def bound(self, worker: str, knee: Knee) -> None:
+        """It was measured how many calls at once the worker gains from."""
+        self.add(worker).knee = knee
 
     def lend(
-        self, worker: str, prefill: Sequence[float], decode: Sequence[float], knee_calls: float | None = None
+        self, worker: str, prefill: Sequence[float], decode: Sequence[float], knee: Knee | None = None
     ) -> None:
         """What was learned of a worker before, here or elsewhere: it starts from that when it comes.
 
@@ -103,7 +104,7 @@ class ServiceTimes:
         """
         lent = WorkerRates()
         lent.load(prefill, decode)
-        lent.knee_calls = knee_calls
+        lent.knee = knee
         rates = self._workers.get(worker)
         if rates is None:
             if len(self._lent) < MAX_LENT:
@@ -119,8 +120,8 @@ class ServiceTimes:
     def _take(self, worker: str, rates: WorkerRates, lent: WorkerRates) -> None:
         for learns in (self.fleet, rates):
             learns.load(*lent.dump())
-        if rates.knee_calls is None:
-            rates.knee_calls = lent.knee_calls
+        if rates.knee is None:
+            rates.knee = lent.knee
         self.fleet.settle(self._start, GUESSED)
         self._follow()
 

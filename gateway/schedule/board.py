@@ -185,6 +185,7 @@ class Board:
         entry.computed_tokens = backlog.computed_tokens
         entry.ahead_tokens = backlog.waiting_tokens - missing_tokens
         entry.predicted_s = predicted_s = rates.predict_s(missing_tokens, output_tokens)
+        worker.mix.note(missing_tokens, output_tokens)
         worker.calls += 1
         worker.tenant_calls[entry.call.tenant] = worker.tenant_calls.get(entry.call.tenant, 0) + 1
         worker.tokens += tokens
@@ -218,6 +219,9 @@ class Board:
             if entry.call.objective is _LATENCY:
                 worker.latency_left_s = now_s
         worker.calls -= 1
+        if entry.of_program:
+            entry.of_program = False
+            worker.program_calls -= 1
         left_calls = worker.tenant_calls.pop(entry.call.tenant) - 1
         if left_calls:
             worker.tenant_calls[entry.call.tenant] = left_calls

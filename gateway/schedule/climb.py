@@ -11,12 +11,14 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
+from gateway.estimate.knee import GAIN
+
 START: Final = 32
 """Where nobody has measured how a step grows with each call. Doubled as long as that pays: each level is measured
 once, in about two replies' time."""
 LEAST_START: Final = 4
 STEP: Final = 1.25
-UP: Final = 0.2
+UP: Final = GAIN
 DOWN: Final = 0.1
 """Relative throughput over relative concurrency: the least gain for more, the greatest loss for fewer."""
 ROUNDS: Final = 2

@@ -272,7 +272,7 @@ class Scheduler:
     def _knee_measured(self, event: events.KneeMeasured, now_s: float, effects: _Effects) -> None:
         worker = self._board.workers.get(event.name)
         if worker is not None:
-            self.service.bound(event.name, event.calls)
+            self.service.bound(event.name, event.knee)
             worker.guess_limit()
 
     def _stop_filling(self, name: str, now_s: float, effects: _Effects) -> None:

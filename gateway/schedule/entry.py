@@ -41,6 +41,7 @@ class Entry:
         "group_key",
         "mark",
         "missing_tokens",
+        "of_program",
         "paused",
         "paused_until_s",
         "pool",
@@ -104,6 +105,8 @@ class Entry:
         self.why = ""
         self.claims = False
         """Whether it counts for its program's claim."""
+        self.of_program = False
+        """Whether it is in flight, and in its worker's count of calls of programs that have others."""
         self.paused = False
         """Whether what it is queued for is its program's turn or claim."""
         self.paused_until_s: float | None = None

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.estimate.knee import Knee
 from gateway.estimate.rates import ServiceSample
 from gateway.nouns import ReadyCall, Usage
 
@@ -177,10 +178,10 @@ class Probed(Struct, frozen=True):
 
 
 class KneeMeasured(Struct, frozen=True):
-    """Beyond so many calls at once, more hardly raise a worker's throughput."""
+    """What a worker's steps take, and so beyond how many calls at once more hardly raise its throughput."""
 
     name: str
-    calls: float
+    knee: Knee
 
 
 class Tick(Struct, frozen=True):

@@ -28,6 +28,8 @@ def _faults(board: Board) -> Iterator[str]:
     calls = list(board.calls.values())
     queued = [entry for entry in calls if entry.queue is not None]
     for entry in calls:
+        if entry.of_program and entry.worker is None:
+            yield f"{entry.call.call_id} counts for its program, but is not in flight"
         if (entry.queue is None) is (entry.worker is None):
             yield f"{entry.call.call_id} must be either queued or in flight"
     if board.queued != len(queued):
@@ -79,6 +81,8 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
             yield f"{worker.name} has {worker.backlog.waiting_tokens} tokens to compute, of {most_tokens} at most"
         if worker.tenant_calls != Counter(entry.call.tenant for entry in own):
             yield f"{worker.name} holds {worker.tenant_calls} calls of tenants, which is wrong"
+        if worker.program_calls != sum(entry.of_program for entry in own):
+            yield f"{worker.name} holds {worker.program_calls} calls of programs, which is wrong"
         yield from _class_faults(worker, own)
         service_s = sum(entry.predicted_s for entry in own)
         if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):

@@ -13,6 +13,7 @@ from random import Random
 
 from gateway.cache.index import PrefixIndex
 from gateway.nouns import ReadyCall
+from gateway.schedule.beginnings import has_others
 from gateway.schedule.board import Board
 from gateway.schedule.entry import Entry
 from gateway.schedule.events import Dispatch, Effect, Refusal, Reject
@@ -286,6 +287,9 @@ class Placing:
         if call.program is not None:
             entry.run = run = self._programs.use(call.program)
             begins = run.worker is None
+            if not begins or has_others(call):
+                entry.of_program = True
+                worker.program_calls += 1
             run.start(name)
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)

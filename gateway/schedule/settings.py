@@ -49,7 +49,7 @@ class SchedulerSettings:
     """With `pause`, how much of a worker's KV capacity programs may claim: the rest is what ended ones left."""
     tool_hold_s: float = 5.0
     """How long a program keeps its claim on a worker's KV capacity while it waits for its tools."""
-    begin_ratio: float = 0.4
+    begin_ratio: float = 1.0
     """With `pause`: a program begins beside fewer calls than this part of what its worker gains from."""
     max_pause_s: float = 60.0
     """The longest a call waits for its program's turn and claim."""

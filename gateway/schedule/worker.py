@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.backlog import Backlog
 from gateway.estimate.batch import Batch
+from gateway.estimate.mix import Mix
 from gateway.estimate.rates import WorkerRates
 from gateway.schedule.climb import Climb
 from gateway.schedule.shared_queue import SharedQueue
@@ -37,9 +38,11 @@ class WorkerState:
         "limit_tokens",
         "load_read_s",
         "max_calls",
+        "mix",
         "name",
         "paused",
         "pools",
+        "program_calls",
         "queue",
         "rates",
         "returning",
@@ -57,6 +60,8 @@ class WorkerState:
         self.rates = rates
         self.batch = Batch()
         """Its calls in flight, over time."""
+        self.mix = Mix()
+        """How long the calls are that it is sent."""
         self.backlog = Backlog(rates)
         """Missing prompt tokens of the calls in flight that it has not computed yet."""
         self.up = False
@@ -70,6 +75,8 @@ class WorkerState:
         self.calls = 0
         self.tenant_calls: dict[str, int] = {}
         """Of them each tenant's; only of tenants that have any."""
+        self.program_calls = 0
+        """Of them those of programs that have other calls too, as far as is known."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
         self.service_s = 0.0
@@ -119,8 +126,8 @@ class WorkerState:
     def guess_limit(self) -> None:
         """Until it was found, the limit is this replica's share of where throughput is known to stop growing."""
         if self.climb is not None:
-            if self.rates.knee_calls is not None:
-                self.climb.begin(self.rates.knee_calls * self.share)
+            if self.rates.knee is not None:
+                self.climb.begin(self.rates.knee.calls() * self.share)
             self.limit_calls = self.climb.limit
 
     def work(self, missing_tokens: int, output_tokens: int) -> float:

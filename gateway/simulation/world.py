@@ -17,11 +17,10 @@ from engines.simulated.iteration import IterationModel
 from engines.simulated.request import EngineRequest
 from engines.simulated.step import Step
 from gateway.estimate.estimators import Estimators
-from gateway.estimate.knee import TOGETHER, knee_calls
+from gateway.estimate.knee import TOGETHER, knee
 from gateway.graph.program import Changes
 from gateway.nouns import Usage
 from gateway.schedule import events
-from gateway.schedule.climb import UP
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import Dispatch, Effect, Event, Reject
 from gateway.simulation.intake import MODEL, LiveCall, SimulatedIntake
@@ -69,11 +68,11 @@ class World:
     def run(self) -> Outcome:
         """Until every program has ended. Raises: Stuck."""
         costs = self._settings.costs
-        knee = knee_calls(costs.duration_s(0, 1, 0), costs.duration_s(0, TOGETHER, 0), UP)
+        found = knee(costs.duration_s(0, 1, 0), costs.duration_s(0, TOGETHER, 0), costs.prefill_token_s)
         for worker in self._workers:
             kv_tokens = self._settings.limits.kv_tokens
             self._feed(events.WorkerUp(worker.name, (MODEL,), kv_tokens, fills=False))
-            self._feed(events.KneeMeasured(worker.name, knee))
+            self._feed(events.KneeMeasured(worker.name, found))
             if self._settings.kv_events:
                 self._feed(events.CacheWatched(worker.name))
         for program in self._programs:

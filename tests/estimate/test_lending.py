@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.estimate.estimators import Estimators
+from gateway.estimate.knee import Knee
 from gateway.estimate.lending import adopt, dump
 from gateway.estimate.rates import ServiceSample
 from gateway.estimate.service import ServiceTimes
@@ -108,6 +109,14 @@ def test_a_worker_that_has_not_come_yet_starts_from_what_is_known_of_it():
     assert new.service.is_new("w1")
     assert new.service.add("w0").decode_s > 0.03
     assert not new.service.is_new("w0")
+
+
+@pytest.mark.parametrize("prompt_s", [None, 0.0008])
+def test_a_worker_that_was_measured_is_known_to_others(prompt_s: float | None):
+    known, new = experienced(), estimators()
+    known.service.bound("w0", Knee(0.01, 0.002, prompt_s))
+    lend(new, known)
+    assert new.service.add("w0").knee == Knee(0.01, 0.002, prompt_s)
 
 
 def test_what_nobody_has_experienced_is_not_told():

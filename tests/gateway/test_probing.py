@@ -42,8 +42,10 @@ async def test_a_worker_whose_steps_grow_with_each_call_is_given_few_at_first(ma
         rig = await make_rig(worker_urls=[url], schedule__probe_s=10.0)
         worker = rig.gateway.loop.scheduler._board.workers["w0"]
         assert worker.limit_calls == START
-        await rig.until(lambda: (worker.rates.knee_calls or START) < START)
-        assert worker.limit_calls == max(LEAST_START, int(worker.rates.knee_calls))
+        await rig.until(lambda: worker.rates.knee is not None and worker.rates.knee.prompt_s is not None)
+        knee = worker.rates.knee
+        assert worker.limit_calls == max(LEAST_START, int(knee.calls())) < START
+        assert 0.5 * costs.prefill_token_s < knee.prompt_s < 2 * costs.prefill_token_s
 
 
 async def test_a_call_ends_the_probe(make_rig):
@@ -52,7 +54,7 @@ async def test_a_call_ends_the_probe(make_rig):
     await rig.until(lambda: worker.filling is not None and completions(rig))
     assert (await rig.chat("hello", max_tokens=1)).status_code == 200
     assert rig.gateway.probing._tries == {"w0": 1}
-    assert worker.rates.knee_calls is None
+    assert worker.rates.knee is None
 
 
 async def test_a_probe_that_gave_way_is_tried_again_a_few_times(make_rig):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.estimate.knee import Knee
 from gateway.nouns import Chain, ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
@@ -23,15 +25,19 @@ from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
 
 BUSY = 4
-"""Calls beside which no program begins: four tenths of ten, which the workers here gain from."""
+"""Calls beside which no program begins that may be a single call: four tenths of ten, which the workers here gain
+from where all decode."""
+TEN = Knee(base_s=0.010, call_s=0.002)
+TWO = Knee(base_s=0.010, call_s=0.002, prompt_s=0.0008)
+"""Of calls with ninety tokens of prompt for ten of output, workers gain from two and a bit."""
 
 
-def core(workers: int = 1, *, knee_calls: float | None = 10.0) -> Scheduler:
-    made = Scheduler(SchedulerSettings(admit="calls", max_calls_per_worker=10, max_pause_s=60.0, begin_ratio=0.4))
+def core(workers: int = 1, *, knee: Knee | None = TEN) -> Scheduler:
+    made = Scheduler(SchedulerSettings(admit="calls", max_calls_per_worker=10, max_pause_s=60.0))
     for name in range(workers):
         made.on(WorkerUp(f"w{name}", ("m",)), 0.0)
-        if knee_calls is not None:
-            made.on(KneeMeasured(f"w{name}", knee_calls), 0.0)
+        if knee is not None:
+            made.on(KneeMeasured(f"w{name}", knee), 0.0)
     return made
 
 
@@ -76,7 +82,7 @@ def test_a_program_that_ran_elsewhere_is_under_way():
 
 
 def test_while_nobody_knows_what_a_worker_gains_from_programs_begin_at_once():
-    scheduler = core(knee_calls=None)
+    scheduler = core(knee=None)
     busy(scheduler)
     assert sent(scheduler, call("b0", "b")) == ["b0"]
 
@@ -100,6 +106,71 @@ def test_a_latency_call_of_no_graph_goes_at_once_and_one_of_a_graph_waits_its_pr
     assert sent(scheduler, Arrived(declared)) == []
     assert sent(scheduler, Finished("a0")) == []
     assert sent(scheduler, Finished("a1")) == ["declared"]
+
+
+def declared(name: str, program: str, objective: Objective | None = None, left_calls: int = 1) -> Arrived:
+    ready = call(name, program, objective=objective).call
+    return Arrived(replace(ready, standing=Standing(objective, depth=0), left_calls=left_calls))
+
+
+def expected(name: str, program: str, left_tokens: float) -> Arrived:
+    return Arrived(replace(call(name, program).call, left_tokens=left_tokens))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        declared("b0", "b", left_calls=2),
+        declared("b0", "b", Objective.LATENCY, left_calls=3),
+        declared("b0", "b"),
+        expected("b0", "b", left_tokens=16.0),
+    ],
+    ids=[
+        "others are declared",
+        "others beside the one waited for",
+        "somebody may read it",
+        "earlier runs had more",
+    ],
+)
+def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight_prompts_counted(first: Arrived):
+    scheduler = core(knee=TWO)
+    for number in range(3):
+        assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
+    assert sent(scheduler, first) == ["b0"], "the first of them may be all of its program: two count"
+    assert sent(scheduler, replace_program(first, "c0", "c")) == []
+    assert sent(scheduler, Finished("a1")) == ["c0"]
+    assert sent(scheduler, replace_program(first, "d0", "d")) == []
+
+
+@pytest.mark.parametrize(
+    "single",
+    [call("b0", "b"), declared("b0", "b", Objective.LATENCY), expected("b0", "b", left_tokens=14.0)],
+    ids=["nobody knows", "declared alone for somebody who waits", "earlier runs had no more"],
+)
+def test_what_may_be_all_of_its_program_waits_only_where_many_decode(single: Arrived):
+    scheduler = core(knee=TWO)
+    for number in range(3):
+        assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
+    assert sent(scheduler, single) == ["b0"]
+    assert sent(scheduler, replace_program(single, "c0", "c")) == []
+
+
+def test_single_calls_keep_no_program_waiting():
+    scheduler = core(knee=TWO)
+    for number in range(9):
+        assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
+    assert sent(scheduler, declared("b0", "b")) == ["b0"]
+
+
+def test_where_prompts_were_not_measured_programs_wait_only_where_many_decode():
+    scheduler = core(knee=TEN)
+    for number in range(BUSY):
+        assert sent(scheduler, declared(f"{number}", f"p{number}")) == [f"{number}"]
+    assert sent(scheduler, declared("b0", "b")) == []
+
+
+def replace_program(arrived: Arrived, name: str, program: str) -> Arrived:
+    return Arrived(replace(arrived.call, call_id=name, program=program))
 
 
 def test_nobody_waits_longer_than_the_bound():

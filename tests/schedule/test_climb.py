@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from math import inf
 from random import Random
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.estimate.knee import Knee
 from gateway.estimate.rates import WorkerRates
 from gateway.schedule.climb import LEAST_START, START, Climb
 from gateway.schedule.worker import WorkerState
@@ -117,11 +117,11 @@ def test_a_wrong_guess_is_mended(guess: int):
 
 
 @pytest.mark.parametrize(
-    ("knee_calls", "alone", "shared"), [(20.0, 20, 10), (60.0, 60, 30), (math.inf, 128, 64), (1.0, 4, 4)]
+    ("call_s", "alone", "shared"), [(0.002, 20, 10), (0.0006, 66, 33), (0.0, 128, 64), (0.04, 4, 4)]
 )
-def test_replicas_share_a_knee(knee_calls: float, alone: int, shared: int):
+def test_replicas_share_a_knee(call_s: float, alone: int, shared: int):
     rates = WorkerRates()
-    rates.knee_calls = knee_calls
+    rates.knee = Knee(base_s=0.02, call_s=call_s, prompt_s=0.001)
     worker = WorkerState("w0", rates, 100_000, 128)
     worker.find_limit()
     assert worker.limit_calls == alone

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 
+from gateway.estimate.knee import Knee
 from gateway.estimate.rates import ServiceSample
 from gateway.nouns import Chain, ReadyCall, Standing, Usage
 from gateway.schedule.core import Scheduler
@@ -256,9 +257,13 @@ class SchedulerMachine(RuleBasedStateMachine):
     def fill_ends(self, name, filled):
         self.send(FillEnded(self.fills.pop(name, "nobody"), name, filled))
 
-    @rule(name=worker_names, calls=st.floats(0.5, 20.0))
-    def knee_is_measured(self, name, calls):
-        self.send(KneeMeasured(name, calls))
+    @rule(
+        name=worker_names,
+        call_s=st.floats(0.0, 0.04),
+        prompt_s=st.none() | st.floats(0.0, 0.01, allow_subnormal=False),
+    )
+    def knee_is_measured(self, name, call_s, prompt_s):
+        self.send(KneeMeasured(name, Knee(0.01, call_s, prompt_s)))
 
     @rule(name=worker_names)
     def probe(self, name):
