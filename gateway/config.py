@@ -15,6 +15,7 @@ from typing import get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, to_json
 
 from gateway.settings import BoundError, Server, Settings, join_address, split_address
 
@@ -270,8 +271,8 @@ def _name_workers(tree: Tree) -> None:
 
 def _validate(tree: Tree, sources: Sources) -> Settings:
     try:
-        encoded = orjson.dumps(tree, default=str)
-    except orjson.JSONEncodeError as error:
+        encoded = to_json(tree, inf_nan_mode="constants", fallback=str)
+    except PydanticSerializationError as error:
         raise SettingsError("config", "file", f"holds a value no setting takes: {error}", "remove it") from error
     try:
         return Settings.model_validate_json(encoded)

@@ -192,7 +192,7 @@ class Schedule(Section):
     pause: Name = "programs"
     begin_ratio: Annotated[float, Field(ge=0)] = 1.0
     """With `pause`: a program begins beside fewer calls than this part of what its worker gains from."""
-    tenant_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    tenant_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""
     max_calls_per_worker: Count = 128
     """In flight per worker, over all replicas; with `found` at most."""
@@ -200,7 +200,7 @@ class Schedule(Section):
     """Tokens in flight for a worker that does not tell its KV capacity."""
     sticky_margin: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A session leaves its worker when another's predicted cost is less by more than this part of it."""
-    delay_weight: Annotated[float, Field(ge=0)] = 2.0
+    delay_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     """What a second that a call's prompt costs each call beside it counts, of its own, where a call is placed."""
     group_window_s: Delay = 0.5
     """How much younger a call may be that goes early with its prefix group."""

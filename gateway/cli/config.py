@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from math import inf as INFINITY
 from pathlib import Path
 from typing import Final
 
@@ -45,4 +46,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(name: str, value: object, source: str) -> str:
-    return f"{name} = {orjson.dumps(value).decode()}  # {source}"
+    said = "inf" if value == INFINITY else orjson.dumps(value).decode()
+    return f"{name} = {said}  # {source}"

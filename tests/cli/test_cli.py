@@ -92,12 +92,13 @@ def test_config_show_tells_values_and_sources(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "loomgate.toml"
-    file.write_text("[limits]\nn = 2\n[store]\nurl = 'redis://me:secret@host'\n")
+    file.write_text("[limits]\nn = 2\n[schedule]\nbegin_ratio = inf\n[store]\nurl = 'redis://me:secret@host'\n")
     monkeypatch.setenv("LOOMGATE_CONFIG", str(file))
     monkeypatch.setenv("LOOMGATE_HINTS__MODE", "off")
     assert main(["config", "show"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert f"limits.n = 2  # file {file}" in shown
+    assert f"schedule.begin_ratio = inf  # file {file}" in shown
     assert 'hints.mode = "off"  # environment LOOMGATE_HINTS__MODE' in shown
     assert "limits.json_depth = 128  # default" in shown
     assert "secret" not in "".join(shown)

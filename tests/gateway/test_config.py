@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def refused(file: Path, text: str, env: Mapping[str, str] | None = None, **flags
     assert "\n" not in str(caught.value)
     assert caught.value.remedy
     return caught.value
+
+
+def test_all_programs_may_begin_at_once_but_no_other_number_is_infinite(file: Path) -> None:
+    file.write_text("[schedule]\nbegin_ratio = inf\n")
+    assert load_settings(file, {}).schedule.begin_ratio == inf
+    assert load_settings(None, {"LOOMGATE_SCHEDULE__BEGIN_RATIO": "inf"}).schedule.begin_ratio == inf
+    for setting in ("schedule.begin_ratio = nan", "schedule.delay_weight = inf", "schedule.tenant_weights = {a = inf}"):
+        assert refused(file, setting).setting.startswith(setting.partition(" ")[0])
+    assert refused(file, "timeouts.total_s = inf").setting == "timeouts.total_s"
 
 
 def test_the_defaults_listen_on_loopback_without_keys() -> None:
