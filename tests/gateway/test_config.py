@@ -38,7 +38,11 @@ def test_all_programs_may_begin_at_once_but_no_other_number_is_infinite(file: Pa
     file.write_text("[schedule]\nbegin_ratio = inf\n")
     assert load_settings(file, {}).schedule.begin_ratio == inf
     assert load_settings(None, {"LOOMGATE_SCHEDULE__BEGIN_RATIO": "inf"}).schedule.begin_ratio == inf
-    for setting in ("schedule.begin_ratio = nan", "schedule.delay_weight = inf", "schedule.tenant_weights = {a = inf}"):
+    for setting in (
+        "schedule.begin_ratio = nan",
+        "schedule.delay_weight = inf",
+        "schedule.tenant_weights = {a = inf}",
+    ):
         assert refused(file, setting).setting.startswith(setting.partition(" ")[0])
     assert refused(file, "timeouts.total_s = inf").setting == "timeouts.total_s"
 
