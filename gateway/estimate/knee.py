@@ -17,7 +17,8 @@ from gateway.estimate.rates import ServiceSample
 TOGETHER: Final = 8
 """Calls in the batch."""
 GAIN: Final = 0.2
-"""Beyond the knee, twice as many calls raise throughput by less than this part of it."""
+"""Beyond the knee, twice as many calls raise throughput by less than this part of it: there it is two thirds of
+what it can be, at twice the knee four fifths."""
 
 
 class Knee(NamedTuple):
@@ -42,11 +43,6 @@ class Knee(NamedTuple):
     def calls_with_prompts(self, output_tokens: float, missing_tokens: float) -> float:
         """The knee of calls that are so long on average: that of decoding alone where nothing is missing."""
         return self._knee(self.call_s + missing_tokens * (self.prompt_s or 0.0) / max(output_tokens, 1.0))
-
-    def decoding_part(self, output_tokens: float, missing_tokens: float) -> float:
-        """How much of what such a call adds to the worker's work is its decoding, from 0 to 1."""
-        prompts_s = missing_tokens * (self.prompt_s or 0.0) / max(output_tokens, 1.0)
-        return self.call_s / (self.call_s + prompts_s) if prompts_s > 0 else 1.0
 
     def _knee(self, token_s: float) -> float:
         """Where each token of output adds so much work beside its part of the base."""

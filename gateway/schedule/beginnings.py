@@ -4,12 +4,17 @@ Programs served side by side all end late; served in turn the first ends early, 
 1968, for jobs; ThunderAgent, 2025, admits whole programs, for the sake of memory). Calls of programs under way
 never wait for this: a worker keeps what it needs to be fast, and what a program's calls share stays cached.
 
-That is so for programs of several calls. One that is a single call gains nothing from its turn, and those behind
-it little, since most are as short: so what may be one waits only where many decode already.
+How many calls are too many is a question of throughput. With n in flight it is n / (n + k / 2) of what it can be,
+k being the worker's knee (`estimate/knee.py`), and who waits loses by what is missing. The calls of a batch of N,
+n at a time, end soonest on average where n is the root of N * k / 2; while more keep coming, n should be greater.
+
+All this is true of programs with several calls. One that is a single call gains nothing from its turn, and those
+behind it little, since most are as short: so what may be one waits only where there are twice as many.
 """
 
 from __future__ import annotations
 
+from math import isinf, sqrt
 from typing import Final
 
 from gateway.nouns import ReadyCall
@@ -17,9 +22,11 @@ from gateway.schedule.programs import Program
 from gateway.schedule.worker import WorkerState
 from hints.model import Objective
 
-DECODING: Final = 0.4
-"""Beside fewer calls than this part of what a worker gains from in decoding a call begins that may be all of its
-program."""
+SEVERAL_KNEES: Final = 2.0
+"""Beside fewer calls than so many times the knee a program with several calls begins: at four fifths of what the
+worker can give, before its further calls."""
+SINGLE_KNEES: Final = 4.0
+"""And what may be a program of one call: at eight ninths."""
 SEVERAL: Final = 1.5
 """A program that is expected to give so many times as many tokens as one of its calls has others."""
 
@@ -28,29 +35,25 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
     """Whether a call may be sent to the worker as far as its program's turn goes.
 
     It may where its program has run anywhere before; where fewer calls are in flight than `ratio` times as many as
-    the worker gains from; where its tenant has less than its part of these, all tenants in flight there alike; and
-    if somebody waits for it who has not declared a graph. While nobody knows what a worker gains from, any may.
+    said above, for calls as long as the worker has lately had; where its tenant has less than its part of these,
+    all tenants in flight there alike; and if somebody waits for it who has not declared a graph. While nobody
+    knows what a worker gains from, any may.
 
-    Of a program that has other calls, only calls of such count, against what is gained from calls as long as those
-    that the worker has lately had, prompts and all. Else nobody would begin beside single calls that never cease.
+    For a program that has other calls only calls of such count: else nobody would begin beside single calls that
+    never cease.
     """
-    if program.worker is not None:
+    if program.worker is not None or worker.rates.knee is None:
         return True
-    knee = worker.rates.knee
-    if knee is None:
+    mix = worker.mix
+    knee_calls = worker.rates.knee.calls_with_prompts(mix.output_tokens, mix.missing_tokens)
+    if isinf(knee_calls) or isinf(ratio):
         return True
-    decoding_calls = knee.calls() * worker.share
-    if knee.prompt_s is not None and worker.mix.noted and has_others(call):
-        output_tokens, missing_tokens = worker.mix.output_tokens, worker.mix.missing_tokens
-        gains_calls = max(
-            knee.calls_with_prompts(output_tokens, missing_tokens) * worker.share,
-            knee.decoding_part(output_tokens, missing_tokens) * worker.limit_calls,
-        )
-        busy_calls = worker.program_calls
+    knee_calls *= worker.share
+    if has_others(call):
+        busy_calls, most_calls = worker.program_calls, SEVERAL_KNEES * knee_calls
     else:
-        gains_calls = DECODING * max(decoding_calls, worker.limit_calls)
-        busy_calls = worker.calls
-    most_calls = max(1.0, ratio * gains_calls)
+        busy_calls, most_calls = worker.calls, SINGLE_KNEES * knee_calls
+    most_calls = max(1.0, ratio * max(most_calls, sqrt(knee_calls * (busy_calls + worker.paused_calls()))))
     if busy_calls < most_calls:
         return True
     own_calls = worker.tenant_calls.get(call.tenant, 0)

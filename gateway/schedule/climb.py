@@ -16,6 +16,9 @@ from gateway.estimate.knee import GAIN
 START: Final = 32
 """Where nobody has measured how a step grows with each call. Doubled as long as that pays: each level is measured
 once, in about two replies' time."""
+START_KNEES: Final = 2.0
+"""Where that was measured: at four fifths of what the worker can give. From there neither more nor fewer calls
+would be kept."""
 LEAST_START: Final = 4
 STEP: Final = 1.25
 UP: Final = GAIN
@@ -73,7 +76,7 @@ class Climb:
             self._propose()
 
     def begin(self, calls: float) -> None:
-        """Where throughput is thought to have its knee, infinity if nowhere; a guess, until calls have waited."""
+        """Where enough of the throughput is thought to be had, infinity if nowhere; until calls have waited."""
         start = int(min(self._most, max(LEAST_START, calls)))
         if self._is_new and start != self._base:
             self._base = self.limit = start

@@ -9,7 +9,7 @@ from gateway.estimate.backlog import Backlog
 from gateway.estimate.batch import Batch
 from gateway.estimate.mix import Mix
 from gateway.estimate.rates import WorkerRates
-from gateway.schedule.climb import Climb
+from gateway.schedule.climb import START_KNEES, Climb
 from gateway.schedule.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ class WorkerState:
         self.guess_limit()
 
     def guess_limit(self) -> None:
-        """Until it was found, the limit is this replica's share of where throughput is known to stop growing."""
+        """Until it was found, the limit is this replica's share of what the worker is known to gain from."""
         if self.climb is not None:
             if self.rates.knee is not None:
-                self.climb.begin(self.rates.knee.calls() * self.share)
+                self.climb.begin(START_KNEES * self.rates.knee.calls() * self.share)
             self.limit_calls = self.climb.limit
 
     def work(self, missing_tokens: int, output_tokens: int) -> float:
@@ -162,11 +162,15 @@ class WorkerState:
 
     def turn_s(self) -> float:
         """About how long a program waits here for its turn: after all that wait, one for each call that ends."""
-        ahead = self.paused.live + 1.0
+        return self._until_left_s(self.paused_calls() + 1.0)
+
+    def paused_calls(self) -> float:
+        """Those whose programs wait for their turn here, and this worker's part of those that wait for any."""
+        calls = float(self.paused.live)
         for pool in self.pools:
             if pool.up:
-                ahead += pool.paused.live / len(pool.up)
-        return self._until_left_s(ahead)
+                calls += pool.paused.live / len(pool.up)
+        return calls
 
     def _until_left_s(self, calls: float) -> float:
         """Until so many of the calls in flight have left."""

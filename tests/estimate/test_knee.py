@@ -42,7 +42,16 @@ def test_where_prompts_are_computed_too_fewer_calls_are_enough(
         return calls / (output_tokens * (base_s + call_s * calls) + calls * missing_tokens * prompt_s)
 
     assert per_s(2 * calls) == pytest.approx((1 + GAIN) * per_s(calls))
-    assert calls == pytest.approx(found.calls() * found.decoding_part(output_tokens, missing_tokens))
+    assert calls <= found.calls()
+
+
+@COSTS
+@pytest.mark.parametrize(("knees", "part"), [(1, 2 / 3), (2, 4 / 5), (4, 8 / 9)])
+def test_how_much_of_the_throughput_is_had_at_the_knee_and_beyond(
+    base_s: float, call_s: float, knees: int, part: float
+):
+    calls = knees * measured(base_s, call_s).calls()
+    assert calls / (base_s + call_s * calls) == pytest.approx(part / call_s)
 
 
 def test_steps_that_are_not_longer_together_show_no_knee_but_prompts_do():
@@ -50,7 +59,6 @@ def test_steps_that_are_not_longer_together_show_no_knee_but_prompts_do():
         found = knee(0.02, together_s, 0.001)
         assert found.calls() == inf
         assert found.calls_with_prompts(10, 100) == pytest.approx(0.02 * 10 * 2 / (100 * 0.001))
-        assert found.decoding_part(10, 100) == 0
         assert found.calls_with_prompts(10, 0) == inf
 
 
@@ -64,7 +72,6 @@ def test_nothing_is_bounded_by_steps_that_nobody_knows(alone_s: float, together_
 def test_where_prompts_were_not_measured_the_knee_is_that_of_decoding():
     found = measured(0.01, 0.002)
     assert found.calls_with_prompts(10, 1000) == found.calls()
-    assert found.decoding_part(10, 1000) == 1
 
 
 def test_a_worker_that_gains_nothing_from_a_batch_is_at_its_knee_with_none():

@@ -11,7 +11,7 @@ from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import Profile
 from gateway.probing import PLAN, TRIES
-from gateway.schedule.climb import LEAST_START, START
+from gateway.schedule.climb import LEAST_START, START, START_KNEES
 
 TEACH = sum(calls for _, _, calls in PLAN[1:])
 
@@ -44,7 +44,7 @@ async def test_a_worker_whose_steps_grow_with_each_call_is_given_few_at_first(ma
         assert worker.limit_calls == START
         await rig.until(lambda: worker.rates.knee is not None and worker.rates.knee.prompt_s is not None)
         knee = worker.rates.knee
-        assert worker.limit_calls == max(LEAST_START, int(knee.calls())) < START
+        assert worker.limit_calls == max(LEAST_START, int(START_KNEES * knee.calls())) < START
         assert 0.5 * costs.prefill_token_s < knee.prompt_s < 2 * costs.prefill_token_s
 
 

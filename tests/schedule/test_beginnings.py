@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil, sqrt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,15 +26,15 @@ from gateway.schedule.events import (
 from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
 
+KNEE = Knee(base_s=0.001, call_s=0.002)
+"""Of one call, where prompts cost nothing."""
 BUSY = 4
-"""Calls beside which no program begins that may be a single call: four tenths of ten, which the workers here gain
-from where all decode."""
-TEN = Knee(base_s=0.010, call_s=0.002)
-TWO = Knee(base_s=0.010, call_s=0.002, prompt_s=0.0008)
-"""Of calls with ninety tokens of prompt for ten of output, workers gain from two and a bit."""
+"""Calls beside which no program begins that may be a single call: four times the knee."""
+LESS_BUSY = 2
+"""And no program with several calls."""
 
 
-def core(workers: int = 1, *, knee: Knee | None = TEN) -> Scheduler:
+def core(workers: int = 1, *, knee: Knee | None = KNEE) -> Scheduler:
     made = Scheduler(SchedulerSettings(admit="calls", max_calls_per_worker=10, max_pause_s=60.0))
     for name in range(workers):
         made.on(WorkerUp(f"w{name}", ("m",)), 0.0)
@@ -132,11 +134,11 @@ def expected(name: str, program: str, left_tokens: float) -> Arrived:
         "earlier runs had more",
     ],
 )
-def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight_prompts_counted(first: Arrived):
-    scheduler = core(knee=TWO)
-    for number in range(3):
+def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight(first: Arrived):
+    scheduler = core()
+    for number in range(LESS_BUSY):
         assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
-    assert sent(scheduler, first) == ["b0"], "the first of them may be all of its program: two count"
+    assert sent(scheduler, first) == ["b0"], "the first of those in flight may be all of its program: one counts"
     assert sent(scheduler, replace_program(first, "c0", "c")) == []
     assert sent(scheduler, Finished("a1")) == ["c0"]
     assert sent(scheduler, replace_program(first, "d0", "d")) == []
@@ -147,26 +149,39 @@ def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight_prompt
     [call("b0", "b"), declared("b0", "b", Objective.LATENCY), expected("b0", "b", left_tokens=14.0)],
     ids=["nobody knows", "declared alone for somebody who waits", "earlier runs had no more"],
 )
-def test_what_may_be_all_of_its_program_waits_only_where_many_decode(single: Arrived):
-    scheduler = core(knee=TWO)
-    for number in range(3):
+def test_what_may_be_all_of_its_program_waits_only_where_twice_as_many_are_in_flight(single: Arrived):
+    scheduler = core()
+    for number in range(BUSY - 1):
         assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
     assert sent(scheduler, single) == ["b0"]
     assert sent(scheduler, replace_program(single, "c0", "c")) == []
 
 
 def test_single_calls_keep_no_program_waiting():
-    scheduler = core(knee=TWO)
+    scheduler = core()
     for number in range(9):
         assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
     assert sent(scheduler, declared("b0", "b")) == ["b0"]
 
 
-def test_where_prompts_were_not_measured_programs_wait_only_where_many_decode():
-    scheduler = core(knee=TEN)
-    for number in range(BUSY):
-        assert sent(scheduler, declared(f"{number}", f"p{number}")) == [f"{number}"]
+@pytest.mark.parametrize(("missing_tokens", "busy"), [(10, 7), (90, 3)])
+def test_the_longer_prompts_are_beside_their_replies_the_fewer_programs_run_at_once(missing_tokens: int, busy: int):
+    scheduler = core(knee=Knee(base_s=0.006, call_s=0.003, prompt_s=0.0009))
+    for number in range(busy):
+        arrived = declared(f"{number}", f"p{number}").call
+        assert sent(scheduler, Arrived(replace(arrived, prompt_tokens=missing_tokens))) == [f"{number}"]
     assert sent(scheduler, declared("b0", "b")) == []
+
+
+def test_where_many_wait_more_run_at_once():
+    """Throughput counts for as many as wait: nine are in flight where nine times nine knees are there."""
+    scheduler = core(knee=Knee(base_s=0.001, call_s=0.002))
+    begun = sum(sent(scheduler, declared(f"{number}", f"p{number}")) != [] for number in range(5))
+    assert begun == LESS_BUSY
+    for number in range(5, 100):
+        begun += len(sent(scheduler, declared(f"{number}", f"p{number}")))
+        begun += len(sent(scheduler, Tick(), number / 10))
+        assert begun == max(LESS_BUSY, ceil(sqrt(number + 1 - 1e-9))), number
 
 
 def replace_program(arrived: Arrived, name: str, program: str) -> Arrived:
@@ -231,7 +246,7 @@ def test_where_there_is_no_room_nobody_begins_though_it_has_its_turn_there():
         for number in range(calls):
             arrived = beginning_with(program, tokens, call(f"{program}{number}", program, tenant=tenant))
             assert sent(scheduler, arrived) == [f"{program}{number}"]
-    for number in range(40):
+    for number in range(12):
         assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}", tenant="modest"))) == []
     for number in range(50):
         assert sent(scheduler, beginning_with("b", 9_000, call(f"b{10 + number}", "b", tenant="greedy"))) == []

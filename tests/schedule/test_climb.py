@@ -117,7 +117,7 @@ def test_a_wrong_guess_is_mended(guess: int):
 
 
 @pytest.mark.parametrize(
-    ("call_s", "alone", "shared"), [(0.002, 20, 10), (0.0006, 66, 33), (0.0, 128, 64), (0.04, 4, 4)]
+    ("call_s", "alone", "shared"), [(0.004, 20, 10), (0.001, 80, 40), (0.0, 128, 64), (0.08, 4, 4)]
 )
 def test_replicas_share_a_knee(call_s: float, alone: int, shared: int):
     rates = WorkerRates()
