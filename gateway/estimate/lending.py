@@ -32,11 +32,12 @@ class ModelBlob(Struct, array_like=True, frozen=True):
 
 
 class WorkerBlob(Struct, array_like=True, frozen=True):
-    """The sums of one worker's two relations, and its knee."""
+    """The sums of one worker's two relations, and its knee: base, call and prompt token (plain types alone: what a
+    compiled class says of its fields is nothing that msgspec could decode by)."""
 
     prefill: list[float]
     decode: list[float]
-    knee: Knee | None = None
+    knee: tuple[float, float, float | None] | None = None
 
 
 class StepBlob(Struct, array_like=True, frozen=True):
@@ -78,7 +79,7 @@ def adopt(known: Estimators, subject: str, blobs: Sequence[bytes]) -> None:
         elif kind == WORKER:
             for blob in blobs:
                 sums = msgpack.decode(blob, type=WorkerBlob)
-                known.service.lend(name, sums.prefill, sums.decode, sums.knee)
+                known.service.lend(name, sums.prefill, sums.decode, None if sums.knee is None else Knee(*sums.knee))
         elif kind == PROGRAM:
             tenant, _, program = name.partition("\0")
             work = Work()
