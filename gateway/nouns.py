@@ -78,6 +78,8 @@ class ReadyCall(Struct, frozen=True):
     """The same in output tokens."""
     gap_s: float | None = None
     """Seconds expected from its end to the next call of its program; None where nothing is known."""
+    ends: float | None = None
+    """How likely its program ends with it, by earlier runs; None where nothing is known."""
     left_calls: int = 0
     """With a standing: calls of its program that have not ended, itself among them; 0 if nobody counted."""
 

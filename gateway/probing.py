@@ -27,7 +27,7 @@ PLAN: Final = ((8, 1, 1), (48, 16, 1), (16, 16, TOGETHER), (300, 2, 1), (48, 32,
 """Words of the prompt, tokens of the reply, how many of these at once; the first is to wake the worker, and teaches
 nothing. What matters most comes first: a slow worker takes longer than it is given."""
 TRIES: Final = 3
-"""As long as the knee is not known: a probe gives way to any call."""
+"""As long as the knee, prompts and all, is not known: a probe gives way to any call."""
 WORDS: Final = ("river", "stone", "window", "garden", "paper", "morning", "table", "winter", "music", "road")
 WORDS_OF_CONTEXT: Final = 4
 """A prompt has at most one word for so many tokens of the model's context."""

@@ -44,6 +44,10 @@ class Knee(NamedTuple):
         """The knee of calls that are so long on average: that of decoding alone where nothing is missing."""
         return self._knee(self.call_s + missing_tokens * (self.prompt_s or 0.0) / max(output_tokens, 1.0))
 
+    def is_possible(self) -> bool:
+        """Whether no cost is below 0, and none but the base infinite."""
+        return self.base_s >= 0 and 0 <= self.call_s < INFINITY and 0 <= (self.prompt_s or 0.0) < INFINITY
+
     def _knee(self, token_s: float) -> float:
         """Where each token of output adds so much work beside its part of the base."""
         return self.base_s * (1 / GAIN - 1) / (2 * token_s) if token_s > 0 else INFINITY
@@ -65,9 +69,9 @@ def mean_step_s(samples: Iterable[ServiceSample]) -> float:
 
 
 def prompt_token_s(samples: Sequence[ServiceSample]) -> float | None:
-    """By how much each token of its prompt delays a reply's first one; None where all prompts are as long."""
+    """By how much each token of its prompt delays a reply's first one; None where no prompt is twice another."""
     tokens = [sample.missing_tokens for sample in samples]
     seconds = [sample.first_byte_s for sample in samples]
-    if len(set(tokens)) < 2:
+    if not tokens or max(tokens) < 2 * min(tokens):
         return None
     return max(0.0, linear_regression(tokens, seconds).slope)

@@ -79,7 +79,8 @@ def adopt(known: Estimators, subject: str, blobs: Sequence[bytes]) -> None:
         elif kind == WORKER:
             for blob in blobs:
                 sums = msgpack.decode(blob, type=WorkerBlob)
-                known.service.lend(name, sums.prefill, sums.decode, None if sums.knee is None else Knee(*sums.knee))
+                knee = None if sums.knee is None else Knee(*sums.knee)
+                known.service.lend(name, sums.prefill, sums.decode, knee)
         elif kind == PROGRAM:
             tenant, _, program = name.partition("\0")
             work = Work()

@@ -36,6 +36,8 @@ class Outlook(NamedTuple):
     left: Left | None
     gap_s: float | None
     """From the end of that call to the next one."""
+    ends: float | None
+    """How likely that call is the last one."""
 
 
 class _Run:
@@ -122,7 +124,7 @@ class ProgramTimes:
         known.keep(point)
         at = work.find(label)
         gap_s = at.gap.mean() if at is not None and at.gap.samples else None
-        return Outlook(work.believed(point), gap_s)
+        return Outlook(work.believed(point), gap_s, None if at is None else at.ends())
 
     def ended(self, run: str, step: str | None, service_s: float, tokens: int, *, now_s: float) -> None:
         """A call of the run is over, which took its worker so long."""

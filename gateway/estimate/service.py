@@ -104,6 +104,8 @@ class ServiceTimes:
         """
         lent = WorkerRates()
         lent.load(prefill, decode)
+        if knee is not None and not knee.is_possible():
+            raise ValueError(f"no worker has a knee of {knee}")
         lent.knee = knee
         rates = self._workers.get(worker)
         if rates is None:

@@ -65,6 +65,11 @@ class Step:
             step = REST
         follows[step] = follows.get(step, 0) + times
 
+    def ends(self) -> float | None:
+        """How often a run was over after it, from 0 to 1; None where that was hardly ever seen."""
+        known = sum(self.follows.values())
+        return self.follows.get(END, 0) / known if known >= TRUSTED_RUNS else None
+
     def merge(self, other: Step) -> None:
         """Add what another knows of the same step."""
         self.seen += other.seen

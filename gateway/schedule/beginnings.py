@@ -27,8 +27,10 @@ SEVERAL_KNEES: Final = 2.0
 worker can give, before its further calls."""
 SINGLE_KNEES: Final = 4.0
 """And what may be a program of one call: at eight ninths."""
-SEVERAL: Final = 1.5
-"""A program that is expected to give so many times as many tokens as one of its calls has others."""
+LEAST_CALLS: Final = 4.0
+"""Beside fewer calls any program begins, whatever was measured: a knee that was measured badly stays as it is."""
+ENDS: Final = 0.5
+"""A call after which more runs than this part of them were over may be all of its program."""
 
 
 def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: float) -> bool:
@@ -50,24 +52,28 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
         return True
     knee_calls *= worker.share
     if has_others(call):
-        busy_calls, most_calls = worker.program_calls, SEVERAL_KNEES * knee_calls
+        knees, calls = SEVERAL_KNEES, worker.several_calls
     else:
-        busy_calls, most_calls = worker.calls, SINGLE_KNEES * knee_calls
-    most_calls = max(1.0, ratio * max(most_calls, sqrt(knee_calls * (busy_calls + worker.paused_calls()))))
+        knees, calls = SINGLE_KNEES, worker.tenant_calls
+    busy_calls = sum(calls.values())
+    most_calls = max(knees * knee_calls, sqrt(knee_calls * (busy_calls + worker.paused_calls())), LEAST_CALLS)
+    most_calls = max(1.0, ratio * most_calls)
     if busy_calls < most_calls:
         return True
-    own_calls = worker.tenant_calls.get(call.tenant, 0)
-    tenants = len(worker.tenant_calls) + (not own_calls)
+    own_calls = calls.get(call.tenant, 0)
+    tenants = len(calls) + (not own_calls)
     return own_calls * tenants < most_calls or (call.objective is Objective.LATENCY and call.standing is None)
 
 
 def has_others(call: ReadyCall) -> bool:
-    """Whether its program is known to have others: declared ones, those of earlier runs, or readers of this one.
+    """Whether its program is known to have others: declared ones, readers of this one, or those of earlier runs.
 
-    What was declared alone for somebody who waits is all there is.
+    What was declared alone, for somebody who waits, is all there is; as is what earlier runs ended with.
     """
     if call.left_calls > 1:
         return True
-    if call.left_tokens is not None:
-        return call.left_tokens > SEVERAL * call.output_tokens
-    return call.standing is not None and call.objective is not Objective.LATENCY
+    if call.standing is not None and call.objective is Objective.LATENCY:
+        return False
+    if call.ends is not None:
+        return call.ends < ENDS
+    return call.standing is not None

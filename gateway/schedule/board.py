@@ -219,12 +219,10 @@ class Board:
             if entry.call.objective is _LATENCY:
                 worker.latency_left_s = now_s
         worker.calls -= 1
-        if entry.of_program:
-            entry.of_program = False
-            worker.program_calls -= 1
-        left_calls = worker.tenant_calls.pop(entry.call.tenant) - 1
-        if left_calls:
-            worker.tenant_calls[entry.call.tenant] = left_calls
+        _count_down(worker.tenant_calls, entry.call.tenant)
+        if entry.of_several:
+            entry.of_several = False
+            _count_down(worker.several_calls, entry.call.tenant)
         worker.tokens -= entry.charged_tokens
         worker.batch.leave(entry.context_tokens, now_s)
         worker.backlog.withdraw(entry.prefill_end_tokens, entry.missing_tokens, now_s)
@@ -279,3 +277,10 @@ def _count_flight(entry: Entry, worker: WorkerState, by: int) -> None:
     else:
         worker.throughput_calls += by
         worker.throughput_tokens += by * entry.charged_tokens
+
+
+def _count_down(calls: dict[str, int], tenant: str) -> None:
+    """One less; none is no key."""
+    left_calls = calls.pop(tenant) - 1
+    if left_calls:
+        calls[tenant] = left_calls

@@ -17,8 +17,8 @@ START: Final = 32
 """Where nobody has measured how a step grows with each call. Doubled as long as that pays: each level is measured
 once, in about two replies' time."""
 START_KNEES: Final = 2.0
-"""Where that was measured: at four fifths of what the worker can give. From there neither more nor fewer calls
-would be kept."""
+"""Where that was measured: at four fifths of what the worker can give in decoding. From there neither more nor
+fewer calls would be kept, as far as prompts weigh nothing."""
 LEAST_START: Final = 4
 STEP: Final = 1.25
 UP: Final = GAIN

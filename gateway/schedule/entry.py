@@ -41,7 +41,7 @@ class Entry:
         "group_key",
         "mark",
         "missing_tokens",
-        "of_program",
+        "of_several",
         "paused",
         "paused_until_s",
         "pool",
@@ -105,7 +105,7 @@ class Entry:
         self.why = ""
         self.claims = False
         """Whether it counts for its program's claim."""
-        self.of_program = False
+        self.of_several = False
         """Whether it is in flight, and in its worker's count of calls of programs that have others."""
         self.paused = False
         """Whether what it is queued for is its program's turn or claim."""

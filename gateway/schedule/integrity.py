@@ -28,7 +28,7 @@ def _faults(board: Board) -> Iterator[str]:
     calls = list(board.calls.values())
     queued = [entry for entry in calls if entry.queue is not None]
     for entry in calls:
-        if entry.of_program and entry.worker is None:
+        if entry.of_several and entry.worker is None:
             yield f"{entry.call.call_id} counts for its program, but is not in flight"
         if (entry.queue is None) is (entry.worker is None):
             yield f"{entry.call.call_id} must be either queued or in flight"
@@ -81,8 +81,8 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
             yield f"{worker.name} has {worker.backlog.waiting_tokens} tokens to compute, of {most_tokens} at most"
         if worker.tenant_calls != Counter(entry.call.tenant for entry in own):
             yield f"{worker.name} holds {worker.tenant_calls} calls of tenants, which is wrong"
-        if worker.program_calls != sum(entry.of_program for entry in own):
-            yield f"{worker.name} holds {worker.program_calls} calls of programs, which is wrong"
+        if worker.several_calls != Counter(entry.call.tenant for entry in own if entry.of_several):
+            yield f"{worker.name} holds {worker.several_calls} calls of programs with several, which is wrong"
         yield from _class_faults(worker, own)
         service_s = sum(entry.predicted_s for entry in own)
         if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):
@@ -157,11 +157,13 @@ def _queue_faults(board: Board, queued: list[Entry]) -> Iterator[str]:
 def _is_in_place(board: Board, entry: Entry) -> bool:
     """Whether its queue is one of its pool, or of a worker that serves that, and of the right kind."""
     pool, queue = entry.pool, entry.queue
-    if queue in (pool.queue, pool.stranded) or queue is pool.paused:
-        return entry.paused is (queue is pool.paused) and entry.waits_for is None
+    if queue in (pool.queue, pool.stranded, *pool.paused.both()):
+        return entry.paused is (queue in pool.paused.both()) and entry.waits_for is None
     serving = [worker for worker in board.workers.values() if pool in worker.pools]
     if entry.paused:
-        return entry.waits_for is None and any(queue in (worker.paused, worker.returning) for worker in serving)
+        return entry.waits_for is None and any(
+            queue in (*worker.paused.both(), worker.returning) for worker in serving
+        )
     return any(entry.waits_for is worker and queue is worker.queue for worker in serving)
 
 
@@ -182,9 +184,9 @@ def _ranked_queues(board: Board) -> Iterator[RankedQueue]:
 def _shared_queues(board: Board) -> Iterator[SharedQueue]:
     for worker in board.workers.values():
         yield worker.queue
-        yield worker.paused
+        yield from worker.paused.both()
         yield worker.returning
     for pool in board.pools.values():
         yield pool.queue
         yield pool.stranded
-        yield pool.paused
+        yield from pool.paused.both()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf as INFINITY
 
-from gateway.schedule.beginnings import may_begin
+from gateway.schedule.beginnings import has_others, may_begin
 from gateway.schedule.claims import Claims
 from gateway.schedule.entry import Entry
 from gateway.schedule.policies.admit import AdmitPolicy
@@ -68,7 +68,8 @@ class Pausing:
         assert entry.call.program is not None
         if self._programs.use(entry.call.program).worker is not None:
             return choice.worker.returning
-        return choice.worker.paused if _gains(entry, choice.worker, workers) else entry.pool.paused
+        paused = choice.worker.paused if _gains(entry, choice.worker, workers) else entry.pool.paused
+        return paused.of_several if has_others(entry.call) else paused.of_single
 
     def end(self, entry: Entry, now_s: float) -> None:
         """The call is over: its program waits for its tools, if nothing else of it is there."""

@@ -109,14 +109,18 @@ class Placing:
 
     def resume(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
         """Send calls whose programs may have their turn or claim there now, each queue's until one has to wait."""
-        queues = [worker.returning, worker.paused, *(pool.paused for pool in worker.pools)]
+        queues = [worker.returning, *worker.paused.both()]
+        for pool in worker.pools:
+            queues += pool.paused.both()
         self._resume(queues, now_s, effects)
 
     def resume_all(self, now_s: float, effects: list[Effect]) -> None:
         """The same of all workers; who waits for one may be better off elsewhere by now."""
-        queues = [pool.paused for pool in self._board.pools.values()]
+        queues: list[SharedQueue] = []
+        for pool in self._board.pools.values():
+            queues += pool.paused.both()
         for worker in self._board.workers.values():
-            queues += (worker.returning, worker.paused)
+            queues += (worker.returning, *worker.paused.both())
         self._resume([queue for queue in queues if queue.live], now_s, effects)
 
     def _resume(self, queues: list[SharedQueue], now_s: float, effects: list[Effect]) -> None:
@@ -287,9 +291,9 @@ class Placing:
         if call.program is not None:
             entry.run = run = self._programs.use(call.program)
             begins = run.worker is None
-            if not begins or has_others(call):
-                entry.of_program = True
-                worker.program_calls += 1
+            if has_others(call) or (not begins and entry.attempts == 1):
+                entry.of_several = True
+                worker.several_calls[call.tenant] = worker.several_calls.get(call.tenant, 0) + 1
             run.start(name)
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)

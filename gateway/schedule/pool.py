@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.schedule.paused_queues import PausedQueues
 from gateway.schedule.ranked import RankedQueue
 from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.worker import WorkerState
@@ -20,7 +21,7 @@ class Pool:
         """Calls that gain nothing from a particular worker."""
         self.stranded = SharedQueue()
         """Calls no worker that is up may take, waiting out the grace."""
-        self.paused = SharedQueue()
+        self.paused = PausedQueues()
         """Calls whose programs wait for their turn or claim on whichever worker: none has begun."""
         self.groups: dict[int, RankedQueue] = {}
         """Queued calls by prefix group."""

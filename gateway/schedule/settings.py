@@ -50,7 +50,7 @@ class SchedulerSettings:
     tool_hold_s: float = 5.0
     """How long a program keeps its claim on a worker's KV capacity while it waits for its tools."""
     begin_ratio: float = 1.0
-    """With `pause`: a program begins beside fewer calls than this part of what its worker gains from."""
+    """With `pause`: multiplies beside how many calls a program begins (`beginnings.py`)."""
     max_pause_s: float = 60.0
     """The longest a call waits for its program's turn and claim."""
     share_quantum_s: float = 1.0

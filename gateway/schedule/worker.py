@@ -10,6 +10,7 @@ from gateway.estimate.batch import Batch
 from gateway.estimate.mix import Mix
 from gateway.estimate.rates import WorkerRates
 from gateway.schedule.climb import START_KNEES, Climb
+from gateway.schedule.paused_queues import PausedQueues
 from gateway.schedule.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ class WorkerState:
         "name",
         "paused",
         "pools",
-        "program_calls",
         "queue",
         "rates",
         "returning",
         "service_s",
+        "several_calls",
         "share",
         "tenant_calls",
         "throughput_calls",
@@ -68,15 +69,15 @@ class WorkerState:
         self.pools: list[Pool] = []
         self.queue = SharedQueue()
         """Calls that wait for this worker because they gain from it."""
-        self.paused = SharedQueue()
+        self.paused = PausedQueues()
         """Calls that gain from this worker, whose programs, not begun, wait for their turn or claim here."""
         self.returning = SharedQueue()
         """Calls of programs under way that have no claim here any more, and wait for one."""
         self.calls = 0
         self.tenant_calls: dict[str, int] = {}
         """Of them each tenant's; only of tenants that have any."""
-        self.program_calls = 0
-        """Of them those of programs that have other calls too, as far as is known."""
+        self.several_calls: dict[str, int] = {}
+        """Of them those of programs that are known to have several, by tenant; only of tenants that have any."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
         self.service_s = 0.0

@@ -129,10 +129,11 @@ class SimulatedIntake:
             return ready
         name, step = self._key(call)
         known: Name = (TENANT, name if name is not None else f"#{template_of(ready.chain):x}")
-        left, gap_s = self._estimators.programs.ready(ready.program, known, step, arrived_s=now_s, now_s=now_s)
+        programs = self._estimators.programs
+        left, gap_s, ends = programs.ready(ready.program, known, step, arrived_s=now_s, now_s=now_s)
         if left is None:
-            return replace(ready, gap_s=gap_s)
-        return replace(ready, left_s=left.seconds, left_tokens=left.tokens, gap_s=gap_s)
+            return replace(ready, gap_s=gap_s, ends=ends)
+        return replace(ready, left_s=left.seconds, left_tokens=left.tokens, gap_s=gap_s, ends=ends)
 
     def _key(self, call: LiveCall) -> tuple[str | None, str | None]:
         """Program and step, where the mode says them."""

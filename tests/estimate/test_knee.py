@@ -102,5 +102,5 @@ def test_a_prompt_token_takes_what_longer_prompts_take_longer():
         0.28 / 300
     )
     assert prompt_token_s([reply(60, 0.08), reply(360, 0.07)]) == 0
-    assert prompt_token_s([reply(60, 0.08), reply(60, 0.09)]) is None
+    assert prompt_token_s([reply(60, 0.08), reply(61, 0.09)]) is None, "a millisecond of noise is no token's"
     assert prompt_token_s([]) is None

@@ -5,10 +5,11 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import msgpack
 
 from gateway.estimate.estimators import Estimators
 from gateway.estimate.knee import Knee
-from gateway.estimate.lending import adopt, dump
+from gateway.estimate.lending import WorkerBlob, adopt, dump
 from gateway.estimate.rates import ServiceSample
 from gateway.estimate.service import ServiceTimes
 from gateway.estimate.tokens import PromptSize
@@ -117,6 +118,14 @@ def test_a_worker_that_was_measured_is_known_to_others(prompt_s: float | None):
     known.service.bound("w0", Knee(0.01, 0.002, prompt_s))
     lend(new, known)
     assert new.service.add("w0").knee == Knee(0.01, 0.002, prompt_s)
+
+
+@pytest.mark.parametrize(
+    "knee", [(-1.0, 1.0, None), (0.1, float("inf"), None), (0.1, 0.1, -1.0), (float("nan"), 0.1, 0.1)]
+)
+def test_a_knee_that_no_worker_has_is_refused(knee: tuple[float, float, float | None]):
+    with pytest.raises(ValueError, match="knee"):
+        adopt(estimators(), "worker/w0", [msgpack.encode(WorkerBlob([], [], knee))])
 
 
 def test_what_nobody_has_experienced_is_not_told():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.estimate.programs import MAX_POINTS, MAX_PROGRAMS, MAX_RUNS, SILENT_S, ProgramTimes
-from gateway.estimate.work import END, MAX_STEPS
+from gateway.estimate.work import END, MAX_STEPS, TRUSTED_RUNS
 
 NAME = ("acme", "report")
 
@@ -88,9 +88,26 @@ def test_a_silent_run_is_over():
     assert times.work(NAME).runs == 1
 
 
+def test_how_likely_a_step_is_the_last_is_learned_of_runs_that_ended():
+    times = ProgramTimes()
+    for number in range(TRUSTED_RUNS):
+        run = f"r{number}"
+        for step in ("turn", "turn", "turn", "sum"):
+            times.ready(run, NAME, step, arrived_s=0.0, now_s=0.0)
+            times.ended(run, step, 1.0, 10, now_s=0.0)
+        times.finish(run)
+        alone = times.ready(f"alone{number}", ("t", "single"), None, arrived_s=0.0, now_s=0.0)
+        assert alone.ends is None
+        times.ended(f"alone{number}", None, 1.0, 10, now_s=0.0)
+        times.finish(f"alone{number}")
+    assert times.ready("new", NAME, "turn", arrived_s=0.0, now_s=0.0).ends == 0
+    assert times.ready("new", NAME, "sum", arrived_s=0.0, now_s=0.0).ends == 1
+    assert times.ready("other", ("t", "single"), None, arrived_s=0.0, now_s=0.0).ends == 1
+
+
 def test_nothing_is_expected_of_what_nobody_has_seen():
     times = ProgramTimes()
-    assert times.ready("r", NAME, None, arrived_s=0.0, now_s=0.0) == (None, None)
+    assert times.ready("r", NAME, None, arrived_s=0.0, now_s=0.0) == (None, None, None)
     times.ended("unknown", None, 1.0, 1, now_s=0.0)
     times.finish("unknown")
 
@@ -125,7 +142,8 @@ def test_nothing_expected_is_ever_negative(moves):
     for move, run, step, passed_s in moves:
         now_s += passed_s / 10
         if move == "ready":
-            left, gap_s = times.ready(run, NAME, step, arrived_s=now_s - passed_s / 20, now_s=now_s)
+            left, gap_s, ends = times.ready(run, NAME, step, arrived_s=now_s - passed_s / 20, now_s=now_s)
+            assert ends is None or 0 <= ends <= 1
             assert left is None or (left.seconds >= 0 and left.tokens >= 0)
             assert gap_s is None or gap_s >= 0
         elif move == "ended":

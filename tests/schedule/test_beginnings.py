@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -16,10 +16,13 @@ from gateway.schedule.events import (
     Arrived,
     Dispatch,
     Event,
+    Failed,
     Finished,
     KneeMeasured,
     PlacementLearned,
+    Restood,
     SessionEnded,
+    ShareGranted,
     Tick,
     WorkerUp,
 )
@@ -29,13 +32,18 @@ from hints.model import Objective
 KNEE = Knee(base_s=0.001, call_s=0.002)
 """Of one call, where prompts cost nothing."""
 BUSY = 4
-"""Calls beside which no program begins that may be a single call: four times the knee."""
-LESS_BUSY = 2
-"""And no program with several calls."""
+"""Calls beside which no program begins there."""
+FAST = Knee(base_s=0.005, call_s=0.004)
+"""Of two and a half."""
+SEVERAL_BUSY, SINGLE_BUSY = 5, 10
+"""Calls beside which no program with several calls begins there, and none that may be a single call."""
 
 
-def core(workers: int = 1, *, knee: Knee | None = KNEE) -> Scheduler:
-    made = Scheduler(SchedulerSettings(admit="calls", max_calls_per_worker=10, max_pause_s=60.0))
+def core(workers: int = 1, *, knee: Knee | None = KNEE, max_calls: int = 10, begin_ratio: float = 1.0) -> Scheduler:
+    settings = SchedulerSettings(
+        admit="calls", max_calls_per_worker=max_calls, max_pause_s=60.0, begin_ratio=begin_ratio
+    )
+    made = Scheduler(settings)
     for name in range(workers):
         made.on(WorkerUp(f"w{name}", ("m",)), 0.0)
         if knee is not None:
@@ -110,63 +118,122 @@ def test_a_latency_call_of_no_graph_goes_at_once_and_one_of_a_graph_waits_its_pr
     assert sent(scheduler, Finished("a1")) == ["declared"]
 
 
-def declared(name: str, program: str, objective: Objective | None = None, left_calls: int = 1) -> Arrived:
+def declared(
+    name: str, program: str, objective: Objective | None = None, left_calls: int = 1, ends: float | None = None
+) -> Arrived:
     ready = call(name, program, objective=objective).call
-    return Arrived(replace(ready, standing=Standing(objective, depth=0), left_calls=left_calls))
+    return Arrived(replace(ready, standing=Standing(objective, depth=0), left_calls=left_calls, ends=ends))
 
 
-def expected(name: str, program: str, left_tokens: float) -> Arrived:
-    return Arrived(replace(call(name, program).call, left_tokens=left_tokens))
+def known(name: str, program: str, ends: float) -> Arrived:
+    return Arrived(replace(call(name, program).call, ends=ends))
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        declared("b0", "b", left_calls=2),
-        declared("b0", "b", Objective.LATENCY, left_calls=3),
-        declared("b0", "b"),
-        expected("b0", "b", left_tokens=16.0),
-    ],
-    ids=[
-        "others are declared",
-        "others beside the one waited for",
-        "somebody may read it",
-        "earlier runs had more",
-    ],
-)
+OF_SEVERAL = {
+    "others are declared": declared("b0", "b", left_calls=2),
+    "others beside the last": declared("b0", "b", Objective.LATENCY, left_calls=3, ends=1.0),
+    "somebody may read it": declared("b0", "b"),
+    "earlier runs went on": known("b0", "b", ends=0.4),
+    "earlier runs went on, and somebody may read it": declared("b0", "b", ends=0.4),
+}
+MAYBE_SINGLE = {
+    "nobody knows": call("b0", "b"),
+    "declared alone for somebody who waits": declared("b0", "b", Objective.LATENCY, ends=0.0),
+    "earlier runs were over": known("b0", "b", ends=0.6),
+    "earlier runs were over, though it may be read": declared("b0", "b", ends=1.0),
+}
+
+
+@pytest.mark.parametrize("first", OF_SEVERAL.values(), ids=list(OF_SEVERAL))
 def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight(first: Arrived):
-    scheduler = core()
-    for number in range(LESS_BUSY):
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SEVERAL_BUSY):
         assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
-    assert sent(scheduler, first) == ["b0"], "the first of those in flight may be all of its program: one counts"
+    assert sent(scheduler, first) == ["b0"], "of those in flight the first may be all of its program: it counts not"
     assert sent(scheduler, replace_program(first, "c0", "c")) == []
     assert sent(scheduler, Finished("a1")) == ["c0"]
     assert sent(scheduler, replace_program(first, "d0", "d")) == []
 
 
-@pytest.mark.parametrize(
-    "single",
-    [call("b0", "b"), declared("b0", "b", Objective.LATENCY), expected("b0", "b", left_tokens=14.0)],
-    ids=["nobody knows", "declared alone for somebody who waits", "earlier runs had no more"],
-)
+@pytest.mark.parametrize("single", MAYBE_SINGLE.values(), ids=list(MAYBE_SINGLE))
 def test_what_may_be_all_of_its_program_waits_only_where_twice_as_many_are_in_flight(single: Arrived):
-    scheduler = core()
-    for number in range(BUSY - 1):
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SINGLE_BUSY - 1):
         assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
     assert sent(scheduler, single) == ["b0"]
     assert sent(scheduler, replace_program(single, "c0", "c")) == []
 
 
 def test_single_calls_keep_no_program_waiting():
-    scheduler = core()
-    for number in range(9):
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SINGLE_BUSY + 5):
+        assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
+    assert sent(scheduler, call("single", "s")) == []
+    assert sent(scheduler, declared("b0", "b")) == ["b0"]
+
+
+def test_a_single_call_that_waits_stops_no_program_with_several_and_none_of_these_stops_it():
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SEVERAL_BUSY + 1):
+        assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
+    for number in range(SINGLE_BUSY):
+        assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
+    assert sent(scheduler, call("single", "s")) == []
+    assert sent(scheduler, declared("b0", "b", left_calls=3)) == []
+    assert sent(scheduler, Finished("a1")) == ["b0"], "though the single call ranks first, and has to wait"
+    assert sent(scheduler, declared("c0", "c", left_calls=3)) == []
+    for number in range(6):
+        assert sent(scheduler, Finished(f"lone{number}")) == []
+    assert sent(scheduler, Finished("lone6")) == ["single"], "though five calls of programs are in flight"
+
+
+def test_what_is_found_out_of_a_program_that_waits_counts_where_it_waits():
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SINGLE_BUSY):
+        assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
+    alone = declared("b0", "b", Objective.LATENCY)
+    assert sent(scheduler, alone) == []
+    scheduler.on(Restood(replace(alone.call, left_calls=2)), 0.0)
+    assert sent(scheduler, Tick(), 0.1) == ["b0"]
+
+
+def test_a_tenants_single_calls_do_not_use_up_its_part_of_programs_with_several():
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SEVERAL_BUSY + 1):
+        assert sent(scheduler, call(f"a{number}", "a", tenant="other")) == [f"a{number}"]
+    for number in range(4):
         assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
     assert sent(scheduler, declared("b0", "b")) == ["b0"]
 
 
-@pytest.mark.parametrize(("missing_tokens", "busy"), [(10, 7), (90, 3)])
+def test_a_call_that_failed_and_is_tried_again_is_still_all_there_may_be():
+    scheduler = core(workers=2, knee=FAST)
+    (first,) = scheduler.on(call("b0", "b"), 0.0)
+    assert isinstance(first, Dispatch)
+    (again,) = scheduler.on(Failed("b0", retry=True), 0.0)
+    assert isinstance(again, Dispatch)
+    assert scheduler._board.workers[again.worker].several_calls == {}
+    scheduler.integrity()
+
+
+@pytest.mark.parametrize(("share", "ratio", "busy"), [(1.0, 1.0, 5), (1.0, 1.5, 8), (0.9, 1.5, 7), (1.0, inf, 9)])
+def test_the_bound_is_this_replicas_share_times_what_is_set(share: float, ratio: float, busy: int):
+    scheduler = core(knee=FAST, max_calls=30, begin_ratio=ratio)
+    scheduler.on(ShareGranted("w0", share), 0.0)
+    begun = sum(sent(scheduler, declared(f"{number}", f"p{number}")) != [] for number in range(9))
+    assert begun == busy
+
+
+def test_beside_a_few_calls_programs_begin_whatever_was_measured():
+    scheduler = core(knee=Knee(base_s=0.0, call_s=0.1, prompt_s=0.1))
+    for number in range(BUSY):
+        assert sent(scheduler, declared(f"{number}", f"p{number}")) == [f"{number}"]
+    assert sent(scheduler, declared("b0", "b")) == []
+
+
+@pytest.mark.parametrize(("missing_tokens", "busy"), [(10, 13), (90, 5)])
 def test_the_longer_prompts_are_beside_their_replies_the_fewer_programs_run_at_once(missing_tokens: int, busy: int):
-    scheduler = core(knee=Knee(base_s=0.006, call_s=0.003, prompt_s=0.0009))
+    scheduler = core(knee=Knee(base_s=0.012, call_s=0.003, prompt_s=0.0009), max_calls=20)
     for number in range(busy):
         arrived = declared(f"{number}", f"p{number}").call
         assert sent(scheduler, Arrived(replace(arrived, prompt_tokens=missing_tokens))) == [f"{number}"]
@@ -175,13 +242,12 @@ def test_the_longer_prompts_are_beside_their_replies_the_fewer_programs_run_at_o
 
 def test_where_many_wait_more_run_at_once():
     """Throughput counts for as many as wait: nine are in flight where nine times nine knees are there."""
-    scheduler = core(knee=Knee(base_s=0.001, call_s=0.002))
-    begun = sum(sent(scheduler, declared(f"{number}", f"p{number}")) != [] for number in range(5))
-    assert begun == LESS_BUSY
-    for number in range(5, 100):
+    scheduler = core()
+    begun = 0
+    for number in range(100):
         begun += len(sent(scheduler, declared(f"{number}", f"p{number}")))
         begun += len(sent(scheduler, Tick(), number / 10))
-        assert begun == max(LESS_BUSY, ceil(sqrt(number + 1 - 1e-9))), number
+        assert begun == min(number + 1, max(BUSY, ceil(sqrt(number + 1 - 1e-9))))
 
 
 def replace_program(arrived: Arrived, name: str, program: str) -> Arrived:
@@ -301,6 +367,7 @@ def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(1, 3))
+@example([(0, False)] * 4 + [(1, False)] * 14, 1)
 def test_where_programs_begin_few_calls_are_in_flight_and_in_the_end_all_have_run(
     steps: list[tuple[int, bool]], workers: int
 ):
@@ -312,11 +379,13 @@ def test_where_programs_begin_few_calls_are_in_flight_and_in_the_end_all_have_ru
     ended = 0
 
     def follow(event: Event) -> None:
+        there = len(scheduler._board.calls) + 1
         for effect in scheduler.on(event, 0.0):
             assert isinstance(effect, Dispatch)
             program = effect.call_id.partition(".")[0]
             if program not in begun:
-                assert sum(worker == effect.worker for worker in flying.values()) < BUSY
+                beside = sum(worker == effect.worker for worker in flying.values())
+                assert beside < max(BUSY, sqrt(there))
             begun.add(program)
             flying[effect.call_id] = effect.worker
         scheduler.integrity()

@@ -215,6 +215,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             deadline_s=None if slack_s is None else self.now_s + slack_s,
             priority=priority,
             siblings=1 + family,
+            ends=(None, 0.1, 0.9)[self.made % 3],
         )
 
     @rule(specs=st.lists(call_specs, min_size=1, max_size=6))
@@ -285,7 +286,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         if name in self.live:
             known = self.live[name]
             call = replace(
-                known.call, objective=standing.objective, standing=standing, began_s=self.now_s + began_s
+                known.call,
+                objective=standing.objective,
+                standing=standing,
+                began_s=self.now_s + began_s,
+                left_calls=1 + pick % 3,
             )
             if known.worker is None:
                 known.call = call
