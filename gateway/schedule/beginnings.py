@@ -41,8 +41,8 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
     all tenants in flight there alike; and if somebody waits for it who has not declared a graph. While nobody
     knows what a worker gains from, any may.
 
-    For a program that has other calls only calls of such count: else nobody would begin beside single calls that
-    never cease.
+    Only calls of their own kind count, for either kind of program: else single calls that never cease would keep
+    programs with several waiting, and these, which bring more calls than one, the single ones.
     """
     if program.worker is not None or worker.rates.knee is None:
         return True
@@ -51,11 +51,10 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
     if isinf(knee_calls) or isinf(ratio):
         return True
     knee_calls *= worker.share
-    if has_others(call):
-        knees, calls = SEVERAL_KNEES, worker.several_calls
-    else:
-        knees, calls = SINGLE_KNEES, worker.tenant_calls
+    has_several = has_others(call)
+    calls = worker.calls_like(has_several)
     busy_calls = sum(calls.values())
+    knees = SEVERAL_KNEES if has_several else SINGLE_KNEES
     most_calls = max(knees * knee_calls, sqrt(knee_calls * (busy_calls + worker.paused_calls())), LEAST_CALLS)
     most_calls = max(1.0, ratio * most_calls)
     if busy_calls < most_calls:

@@ -187,7 +187,8 @@ class Board:
         entry.predicted_s = predicted_s = rates.predict_s(missing_tokens, output_tokens)
         worker.mix.note(missing_tokens, output_tokens)
         worker.calls += 1
-        worker.tenant_calls[entry.call.tenant] = worker.tenant_calls.get(entry.call.tenant, 0) + 1
+        calls, tenant = worker.calls_like(entry.of_several), entry.call.tenant
+        calls[tenant] = calls.get(tenant, 0) + 1
         worker.tokens += tokens
         worker.service_s += predicted_s
         if entry.call.objective is not None:
@@ -219,10 +220,11 @@ class Board:
             if entry.call.objective is _LATENCY:
                 worker.latency_left_s = now_s
         worker.calls -= 1
-        _count_down(worker.tenant_calls, entry.call.tenant)
-        if entry.of_several:
-            entry.of_several = False
-            _count_down(worker.several_calls, entry.call.tenant)
+        calls, tenant = worker.calls_like(entry.of_several), entry.call.tenant
+        entry.of_several = False
+        left_calls = calls.pop(tenant) - 1
+        if left_calls:
+            calls[tenant] = left_calls
         worker.tokens -= entry.charged_tokens
         worker.batch.leave(entry.context_tokens, now_s)
         worker.backlog.withdraw(entry.prefill_end_tokens, entry.missing_tokens, now_s)
@@ -277,10 +279,3 @@ def _count_flight(entry: Entry, worker: WorkerState, by: int) -> None:
     else:
         worker.throughput_calls += by
         worker.throughput_tokens += by * entry.charged_tokens
-
-
-def _count_down(calls: dict[str, int], tenant: str) -> None:
-    """One less; none is no key."""
-    left_calls = calls.pop(tenant) - 1
-    if left_calls:
-        calls[tenant] = left_calls

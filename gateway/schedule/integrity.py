@@ -79,10 +79,10 @@ def _worker_faults(board: Board, calls: list[Entry]) -> Iterator[str]:
         most_tokens = sum(entry.missing_tokens for entry in own if entry.first_byte_s is None)
         if not 0 <= worker.backlog.waiting_tokens <= most_tokens + 1e-3:
             yield f"{worker.name} has {worker.backlog.waiting_tokens} tokens to compute, of {most_tokens} at most"
-        if worker.tenant_calls != Counter(entry.call.tenant for entry in own):
-            yield f"{worker.name} holds {worker.tenant_calls} calls of tenants, which is wrong"
-        if worker.several_calls != Counter(entry.call.tenant for entry in own if entry.of_several):
-            yield f"{worker.name} holds {worker.several_calls} calls of programs with several, which is wrong"
+        for of_several in (True, False):
+            counted = worker.calls_like(of_several)
+            if counted != Counter(entry.call.tenant for entry in own if entry.of_several is of_several):
+                yield f"{worker.name} counts {counted} by tenant where several calls are {of_several}: wrong"
         yield from _class_faults(worker, own)
         service_s = sum(entry.predicted_s for entry in own)
         if abs(worker.service_s - service_s) > 1e-6 * max(1.0, service_s):

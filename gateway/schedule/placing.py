@@ -283,18 +283,16 @@ class Placing:
         call, name, begins = entry.call, worker.name, False
         missing_tokens = call.prompt_tokens - cached.get(name, 0)
         missing_tokens = max(missing_tokens, 1)
+        if call.program is not None:
+            entry.run = run = self._programs.use(call.program)
+            begins = run.worker is None
+            entry.of_several = has_others(call) or (not begins and not entry.attempts)
+            run.start(name)
         self._board.start(entry, worker, missing_tokens, now_s)
         if call.chain.hashes:
             self._index.teach(name, call.chain)
             if worker.blocks is not None:
                 worker.blocks.expect(call.call_id, call.chain)
-        if call.program is not None:
-            entry.run = run = self._programs.use(call.program)
-            begins = run.worker is None
-            if has_others(call) or (not begins and entry.attempts == 1):
-                entry.of_several = True
-                worker.several_calls[call.tenant] = worker.several_calls.get(call.tenant, 0) + 1
-            run.start(name)
         cached_tokens = call.prompt_tokens - missing_tokens if call.prompt_tokens else 0
         priority = int(entry.rank_s * 1000)
         effects.append(Dispatch(call.call_id, name, entry.attempts, entry.why, priority, cached_tokens))

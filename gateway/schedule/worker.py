@@ -49,7 +49,7 @@ class WorkerState:
         "service_s",
         "several_calls",
         "share",
-        "tenant_calls",
+        "single_calls",
         "throughput_calls",
         "throughput_tokens",
         "tokens",
@@ -74,10 +74,10 @@ class WorkerState:
         self.returning = SharedQueue()
         """Calls of programs under way that have no claim here any more, and wait for one."""
         self.calls = 0
-        self.tenant_calls: dict[str, int] = {}
-        """Of them each tenant's; only of tenants that have any."""
         self.several_calls: dict[str, int] = {}
         """Of them those of programs that are known to have several, by tenant; only of tenants that have any."""
+        self.single_calls: dict[str, int] = {}
+        """And the others."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
         self.service_s = 0.0
@@ -164,6 +164,10 @@ class WorkerState:
     def turn_s(self) -> float:
         """About how long a program waits here for its turn: after all that wait, one for each call that ends."""
         return self._until_left_s(self.paused_calls() + 1.0)
+
+    def calls_like(self, of_several: bool) -> dict[str, int]:
+        """Calls in flight by tenant: of programs that are known to have several, or the others."""
+        return self.several_calls if of_several else self.single_calls
 
     def paused_calls(self) -> float:
         """Those whose programs wait for their turn here, and this worker's part of those that wait for any."""

@@ -51,8 +51,17 @@ def core(workers: int = 1, *, knee: Knee | None = KNEE, max_calls: int = 10, beg
     return made
 
 
-def call(name: str, program: str | None, *, tenant: str = "t", objective: Objective | None = None) -> Arrived:
-    return Arrived(ReadyCall(name, tenant, "m", 0.0, 90, 10, program=program, objective=objective))
+def call(
+    name: str,
+    program: str | None,
+    *,
+    tenant: str = "t",
+    objective: Objective | None = None,
+    ends: float | None = 0.1,
+) -> Arrived:
+    """Of a program that is known to have several calls, unless said otherwise."""
+    ready = ReadyCall(name, tenant, "m", 0.0, 90, 10, program=program, objective=objective)
+    return Arrived(ready if program is None else replace(ready, ends=ends))
 
 
 def sent(scheduler: Scheduler, event: Event, now_s: float = 0.0) -> list[str]:
@@ -112,7 +121,7 @@ def test_a_latency_call_of_no_graph_goes_at_once_and_one_of_a_graph_waits_its_pr
     asked = call("asked", "b", objective=Objective.LATENCY)
     assert sent(scheduler, asked) == ["asked"]
     standing = Standing(Objective.LATENCY, depth=1)
-    declared = replace(asked.call, call_id="declared", program="c", standing=standing, left_calls=1)
+    declared = replace(asked.call, call_id="declared", program="c", standing=standing, left_calls=2)
     assert sent(scheduler, Arrived(declared)) == []
     assert sent(scheduler, Finished("a0")) == []
     assert sent(scheduler, Finished("a1")) == ["declared"]
@@ -126,7 +135,7 @@ def declared(
 
 
 def known(name: str, program: str, ends: float) -> Arrived:
-    return Arrived(replace(call(name, program).call, ends=ends))
+    return call(name, program, ends=ends)
 
 
 OF_SEVERAL = {
@@ -137,7 +146,7 @@ OF_SEVERAL = {
     "earlier runs went on, and somebody may read it": declared("b0", "b", ends=0.4),
 }
 MAYBE_SINGLE = {
-    "nobody knows": call("b0", "b"),
+    "nobody knows": call("b0", "b", ends=None),
     "declared alone for somebody who waits": declared("b0", "b", Objective.LATENCY, ends=0.0),
     "earlier runs were over": known("b0", "b", ends=0.6),
     "earlier runs were over, though it may be read": declared("b0", "b", ends=1.0),
@@ -147,9 +156,10 @@ MAYBE_SINGLE = {
 @pytest.mark.parametrize("first", OF_SEVERAL.values(), ids=list(OF_SEVERAL))
 def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight(first: Arrived):
     scheduler = core(knee=FAST, max_calls=20)
-    for number in range(SEVERAL_BUSY):
-        assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
-    assert sent(scheduler, first) == ["b0"], "of those in flight the first may be all of its program: it counts not"
+    assert sent(scheduler, call("a0", "a", ends=None)) == ["a0"], "it may be all of its program: it does not count"
+    for number in range(1, SEVERAL_BUSY):
+        assert sent(scheduler, call(f"a{number}", "a", ends=None)) == [f"a{number}"]
+    assert sent(scheduler, first) == ["b0"]
     assert sent(scheduler, replace_program(first, "c0", "c")) == []
     assert sent(scheduler, Finished("a1")) == ["c0"]
     assert sent(scheduler, replace_program(first, "d0", "d")) == []
@@ -159,7 +169,7 @@ def test_a_program_with_other_calls_waits_until_few_of_such_are_in_flight(first:
 def test_what_may_be_all_of_its_program_waits_only_where_twice_as_many_are_in_flight(single: Arrived):
     scheduler = core(knee=FAST, max_calls=20)
     for number in range(SINGLE_BUSY - 1):
-        assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
+        assert sent(scheduler, replace_program(single, f"a{number}", f"a{number}")) == [f"a{number}"]
     assert sent(scheduler, single) == ["b0"]
     assert sent(scheduler, replace_program(single, "c0", "c")) == []
 
@@ -168,22 +178,29 @@ def test_single_calls_keep_no_program_waiting():
     scheduler = core(knee=FAST, max_calls=20)
     for number in range(SINGLE_BUSY + 5):
         assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
-    assert sent(scheduler, call("single", "s")) == []
+    assert sent(scheduler, call("single", "s", ends=None)) == []
     assert sent(scheduler, declared("b0", "b")) == ["b0"]
+
+
+def test_programs_with_several_calls_keep_no_single_call_waiting():
+    scheduler = core(knee=FAST, max_calls=20)
+    for number in range(SINGLE_BUSY + 2):
+        assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
+    assert sent(scheduler, declared("b0", "b")) == []
+    assert sent(scheduler, call("single", "s", ends=None)) == ["single"]
 
 
 def test_a_single_call_that_waits_stops_no_program_with_several_and_none_of_these_stops_it():
     scheduler = core(knee=FAST, max_calls=20)
-    for number in range(SEVERAL_BUSY + 1):
+    for number in range(SEVERAL_BUSY):
         assert sent(scheduler, call(f"a{number}", "a")) == [f"a{number}"]
     for number in range(SINGLE_BUSY):
         assert sent(scheduler, call(f"lone{number}", None)) == [f"lone{number}"]
-    assert sent(scheduler, call("single", "s")) == []
+    assert sent(scheduler, call("single", "s", ends=None)) == []
     assert sent(scheduler, declared("b0", "b", left_calls=3)) == []
-    assert sent(scheduler, Finished("a1")) == ["b0"], "though the single call ranks first, and has to wait"
+    assert sent(scheduler, Finished("a1")) == ["b0"], "though the single call came first, and has to wait"
     assert sent(scheduler, declared("c0", "c", left_calls=3)) == []
-    for number in range(6):
-        assert sent(scheduler, Finished(f"lone{number}")) == []
+    assert sent(scheduler, call("other", "o", ends=None)) == []
     assert sent(scheduler, Finished("lone6")) == ["single"], "though five calls of programs are in flight"
 
 
@@ -208,7 +225,7 @@ def test_a_tenants_single_calls_do_not_use_up_its_part_of_programs_with_several(
 
 def test_a_call_that_failed_and_is_tried_again_is_still_all_there_may_be():
     scheduler = core(workers=2, knee=FAST)
-    (first,) = scheduler.on(call("b0", "b"), 0.0)
+    (first,) = scheduler.on(call("b0", "b", ends=None), 0.0)
     assert isinstance(first, Dispatch)
     (again,) = scheduler.on(Failed("b0", retry=True), 0.0)
     assert isinstance(again, Dispatch)
