@@ -41,8 +41,9 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
     all tenants in flight there alike; and if somebody waits for it who has not declared a graph. While nobody
     knows what a worker gains from, any may.
 
-    Only calls of their own kind count, for either kind of program: else single calls that never cease would keep
-    programs with several waiting, and these, which bring more calls than one, the single ones.
+    For either kind of program calls of its own kind count, for one of which nothing is known all: else single calls
+    that never cease would keep programs with several waiting, and these, which bring more calls than one, the
+    single ones.
     """
     if program.worker is not None or worker.rates.knee is None:
         return True
@@ -52,9 +53,10 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
         return True
     knee_calls *= worker.share
     has_several = has_others(call)
-    calls = worker.calls_like(has_several)
-    busy_calls = sum(calls.values())
     knees = SEVERAL_KNEES if has_several else SINGLE_KNEES
+    is_unknown = not has_several and call.standing is None and call.ends is None
+    calls = worker.tenant_calls() if is_unknown else worker.calls_like(has_several)
+    busy_calls = sum(calls.values())
     most_calls = max(knees * knee_calls, sqrt(knee_calls * (busy_calls + worker.paused_calls())), LEAST_CALLS)
     most_calls = max(1.0, ratio * most_calls)
     if busy_calls < most_calls:

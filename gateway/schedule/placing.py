@@ -286,7 +286,7 @@ class Placing:
         if call.program is not None:
             entry.run = run = self._programs.use(call.program)
             begins = run.worker is None
-            entry.of_several = has_others(call) or (not begins and not entry.attempts)
+            run.has_several = entry.of_several = run.has_several or has_others(call)
             run.start(name)
         self._board.start(entry, worker, missing_tokens, now_s)
         if call.chain.hashes:

@@ -8,11 +8,13 @@ from collections import OrderedDict
 class Program:
     """One run of a program. Mutable."""
 
-    __slots__ = ("calls", "service_s", "shared_tokens", "worker")
+    __slots__ = ("calls", "has_several", "service_s", "shared_tokens", "worker")
 
     def __init__(self) -> None:
         self.calls = 0
         """In flight."""
+        self.has_several = False
+        """Whether it was known, at one of its calls, to have others."""
         self.shared_tokens: int | None = None
         """Of its first prompt, what others had left in some cache: not its own context."""
         self.worker: str | None = None

@@ -77,7 +77,7 @@ class WorkerState:
         self.several_calls: dict[str, int] = {}
         """Of them those of programs that are known to have several, by tenant; only of tenants that have any."""
         self.single_calls: dict[str, int] = {}
-        """And the others."""
+        """And the others: of no program, or of one of which nothing is known."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
         self.service_s = 0.0
@@ -164,6 +164,13 @@ class WorkerState:
     def turn_s(self) -> float:
         """About how long a program waits here for its turn: after all that wait, one for each call that ends."""
         return self._until_left_s(self.paused_calls() + 1.0)
+
+    def tenant_calls(self) -> dict[str, int]:
+        """Calls in flight by tenant."""
+        calls = dict(self.several_calls)
+        for tenant, single in self.single_calls.items():
+            calls[tenant] = calls.get(tenant, 0) + single
+        return calls
 
     def calls_like(self, of_several: bool) -> dict[str, int]:
         """Calls in flight by tenant: of programs that are known to have several, or the others."""
