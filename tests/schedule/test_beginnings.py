@@ -10,70 +10,20 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.estimate.knee import Knee
-from gateway.nouns import Chain, ReadyCall, Standing, Usage
-from gateway.schedule.core import Scheduler
+from gateway.nouns import Standing, Usage
 from gateway.schedule.events import (
     Arrived,
     Dispatch,
     Event,
     Failed,
     Finished,
-    KneeMeasured,
     PlacementLearned,
     Restood,
-    SessionEnded,
     ShareGranted,
     Tick,
-    WorkerUp,
 )
-from gateway.schedule.settings import SchedulerSettings
 from hints.model import Objective
-
-KNEE = Knee(base_s=0.001, call_s=0.002)
-"""Of one call, where prompts cost nothing."""
-BUSY = 4
-"""Calls beside which no program begins there."""
-FAST = Knee(base_s=0.005, call_s=0.004)
-"""Of two and a half."""
-SEVERAL_BUSY, SINGLE_BUSY = 5, 10
-"""Calls beside which no program with several calls begins there, and none that may be a single call."""
-
-
-def core(workers: int = 1, *, knee: Knee | None = KNEE, max_calls: int = 10, begin_ratio: float = 1.0) -> Scheduler:
-    settings = SchedulerSettings(
-        admit="calls", max_calls_per_worker=max_calls, max_pause_s=60.0, begin_ratio=begin_ratio
-    )
-    made = Scheduler(settings)
-    for name in range(workers):
-        made.on(WorkerUp(f"w{name}", ("m",)), 0.0)
-        if knee is not None:
-            made.on(KneeMeasured(f"w{name}", knee), 0.0)
-    return made
-
-
-def call(
-    name: str,
-    program: str | None,
-    *,
-    tenant: str = "t",
-    objective: Objective | None = None,
-    ends: float | None = 0.1,
-) -> Arrived:
-    """Of a program that is known to have several calls, unless said otherwise."""
-    ready = ReadyCall(name, tenant, "m", 0.0, 90, 10, program=program, objective=objective)
-    return Arrived(ready if program is None else replace(ready, ends=ends))
-
-
-def sent(scheduler: Scheduler, event: Event, now_s: float = 0.0) -> list[str]:
-    effects = scheduler.on(event, now_s)
-    scheduler.integrity()
-    return [effect.call_id for effect in effects if isinstance(effect, Dispatch)]
-
-
-def busy(scheduler: Scheduler, tenant: str = "t") -> None:
-    """The first program has as many calls in flight as make others wait."""
-    for number in range(BUSY):
-        assert sent(scheduler, call(f"a{number}", "a", tenant=tenant)) == [f"a{number}"]
+from tests.schedule.turns import BUSY, FAST, SEVERAL_BUSY, SINGLE_BUSY, busy, call, core, declared, sent
 
 
 def test_a_program_waits_until_those_under_way_have_few_calls_and_then_all_its_calls_go():
@@ -127,28 +77,17 @@ def test_a_latency_call_of_no_graph_goes_at_once_and_one_of_a_graph_waits_its_pr
     assert sent(scheduler, Finished("a1")) == ["declared"]
 
 
-def declared(
-    name: str, program: str, objective: Objective | None = None, left_calls: int = 1, ends: float | None = None
-) -> Arrived:
-    ready = call(name, program, objective=objective).call
-    return Arrived(replace(ready, standing=Standing(objective, depth=0), left_calls=left_calls, ends=ends))
-
-
-def known(name: str, program: str, ends: float) -> Arrived:
-    return call(name, program, ends=ends)
-
-
 OF_SEVERAL = {
     "others are declared": declared("b0", "b", left_calls=2),
     "others beside the last": declared("b0", "b", Objective.LATENCY, left_calls=3, ends=1.0),
     "somebody may read it": declared("b0", "b"),
-    "earlier runs went on": known("b0", "b", ends=0.4),
+    "earlier runs went on": call("b0", "b", ends=0.4),
     "earlier runs went on, and somebody may read it": declared("b0", "b", ends=0.4),
 }
 MAYBE_SINGLE = {
     "nobody knows": call("b0", "b", ends=None),
     "declared alone for somebody who waits": declared("b0", "b", Objective.LATENCY, ends=0.0),
-    "earlier runs were over": known("b0", "b", ends=0.6),
+    "earlier runs were over": call("b0", "b", ends=0.6),
     "earlier runs were over, though it may be read": declared("b0", "b", ends=1.0),
 }
 
@@ -291,102 +230,6 @@ def test_beside_an_idle_worker_nobody_waits():
     assert isinstance(home, Dispatch)
     scheduler.on(PlacementLearned("a", home.worker), 0.0)
     assert sent(scheduler, call("b0", "b")) == ["b0"]
-
-
-def both_busy(prefix_tokens: int) -> Scheduler:
-    """Programs a and b keep others waiting on w0 and w1, each with a prefix of its own."""
-    scheduler = core(workers=2)
-    for program, worker in (("a", "w0"), ("b", "w1")):
-        scheduler.on(PlacementLearned(program, worker), 0.0)
-        for number in range(BUSY):
-            sharing = beginning_with(program, prefix_tokens, call(f"{program}{number}", program))
-            assert sent(scheduler, sharing) == [f"{program}{number}"]
-    return scheduler
-
-
-def beginning_with(prefix: str, tokens: int, arrived: Arrived) -> Arrived:
-    chain = Chain((ord(prefix),), (tokens,))
-    return Arrived(replace(arrived.call, prompt_tokens=tokens + 10, chain=chain))
-
-
-def test_who_waits_for_the_worker_that_has_its_prefix_holds_up_nobody_elsewhere():
-    scheduler = both_busy(20_000)
-    assert sent(scheduler, beginning_with("a", 20_000, call("first", "c"))) == []
-    assert sent(scheduler, beginning_with("b", 20_000, call("second", "d"))) == []
-    assert sent(scheduler, Finished("b0")) == ["second"]
-    assert sent(scheduler, Finished("a0")) == ["first"]
-
-
-def test_a_program_begins_elsewhere_where_that_takes_less_than_to_wait_for_its_turn():
-    scheduler = both_busy(300)
-    for number in range(6):
-        assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}"))) == []
-    assert sent(scheduler, Finished("b0")) == []
-    (effect,) = scheduler.on(Tick(), 0.1)
-    assert isinstance(effect, Dispatch)
-    assert (effect.call_id, effect.worker, effect.why) == ("c0", "w1", "load")
-
-
-def test_where_there_is_no_room_nobody_begins_though_it_has_its_turn_there():
-    scheduler = core(workers=2)
-    flying = (("a", "w0", "modest", 300, BUSY), ("b", "w1", "greedy", 9_000, 10))
-    for program, worker, tenant, tokens, calls in flying:
-        scheduler.on(PlacementLearned(program, worker), 0.0)
-        for number in range(calls):
-            arrived = beginning_with(program, tokens, call(f"{program}{number}", program, tenant=tenant))
-            assert sent(scheduler, arrived) == [f"{program}{number}"]
-    for number in range(12):
-        assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}", tenant="modest"))) == []
-    for number in range(50):
-        assert sent(scheduler, beginning_with("b", 9_000, call(f"b{10 + number}", "b", tenant="greedy"))) == []
-    assert sent(scheduler, Tick(), 0.1) == []
-    (more,) = sent(scheduler, Finished("b0"), 0.2)
-    assert more.startswith("b"), "the room is theirs who wait for it already"
-    assert [worker.queued for worker in scheduler.snapshot(0.2).workers] == [0, 49]
-    assert [sent(scheduler, Finished(f"a{number}"), 0.3) for number in range(2)] == [["c0"], ["c1"]]
-
-
-def test_a_head_that_has_to_wait_stops_its_own_queue_alone():
-    """The first of those that may begin anywhere has used its tenant's part; who waits for w0 has not."""
-    scheduler = both_busy(20_000)
-    assert sent(scheduler, call("anywhere", "c")) == []
-    assert sent(scheduler, beginning_with("a", 20_000, call("here", "d", tenant="other"))) == ["here"]
-    assert sent(scheduler, beginning_with("a", 20_000, call("again", "e", tenant="other"))) == ["again"]
-    assert sent(scheduler, beginning_with("a", 20_000, call("more", "f", tenant="other"))) == []
-    assert sent(scheduler, Finished("here")) == ["more"], "though another, which came before, still waits"
-
-
-def test_when_a_program_begins_all_its_calls_that_waited_go_wherever_they_waited():
-    scheduler = both_busy(20_000)
-    assert sent(scheduler, beginning_with("a", 20_000, call("c0", "c"))) == []
-    assert sent(scheduler, beginning_with("b", 20_000, call("d0", "d"))) == []
-    assert sent(scheduler, beginning_with("b", 20_000, call("c1", "c"))) == []
-    assert sent(scheduler, Finished("a0")) == ["c0", "c1"]
-    assert sent(scheduler, Finished("b0")) == []
-    assert sent(scheduler, Finished("b1")) == ["d0"]
-
-
-def test_a_program_under_way_that_waits_for_its_context_waits_for_nobodys_turn():
-    scheduler = both_busy(20_000)
-    worker = scheduler._board.workers["w1"]
-    assert sent(scheduler, beginning_with("b", 20_000, call("first", "c"))) == []
-    scheduler.on(PlacementLearned("d", "w1"), 0.0)
-    large = call("large", "d").call
-    claimed_tokens = int(worker.limit_tokens * scheduler.settings.claim_ratio)
-    assert sent(scheduler, Arrived(replace(large, prompt_tokens=claimed_tokens - large.output_tokens))) == []
-    assert (worker.paused.live, worker.returning.live) == (1, 1)
-    assert sent(scheduler, SessionEnded("b")) == ["large"], "its turn is nothing that it waits for"
-
-
-def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
-    """Else a full queue's Retry-After, which goes by how fast calls leave, would say that it empties in no time."""
-    scheduler = both_busy(20_000)
-    assert sent(scheduler, call("c0", "c")) == []
-    waiting = scheduler._board.tenants.find("t")
-    before = waiting.last_left_s, waiting.interval_s
-    for tick in range(1, 20):
-        assert sent(scheduler, Tick(), tick / 10) == []
-    assert (waiting.last_left_s, waiting.interval_s) == before
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(1, 3))
