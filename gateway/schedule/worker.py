@@ -77,7 +77,7 @@ class WorkerState:
         self.several_calls: dict[str, int] = {}
         """Of them those of programs that are known to have several, by tenant; only of tenants that have any."""
         self.single_calls: dict[str, int] = {}
-        """And the others: of no program, or of one of which nothing is known."""
+        """And the others: of no program, or of one that is not known to have several."""
         self.tokens = 0
         """Charged for the calls in flight: missing prompt tokens and expected output."""
         self.service_s = 0.0
