@@ -369,8 +369,14 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(program=st.sampled_from(["p0", "p1"]), name=worker_names, over=st.booleans())
     def program_learned_or_over(self, program, name, over):
-        self.send(SessionEnded(program) if over else PlacementLearned(program, name))
-        assert self.core.placement(program) == (None if over else name)
+        if over:
+            self.send(SessionEnded(program))
+            assert self.core.placement(program) is None
+            return
+        effects = self.send(PlacementLearned(program, name))
+        began = [effect for effect in effects if isinstance(effect, Dispatch)]
+        assert all(self.live[effect.call_id].call.program == program for effect in began), "its own paused calls"
+        assert self.core.placement(program) in {name, *(effect.worker for effect in began)}
 
     @rule(elapsed_s=st.sampled_from([0.01, 0.3, 3.0, 40.0]))
     def time_passes(self, elapsed_s):
