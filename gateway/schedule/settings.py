@@ -111,7 +111,7 @@ class SchedulerSettings:
     program_lead_s: float = 10.0
     """A call of a known program ranks at most so much earlier for when its program began."""
     program_grace_s: float = 30.0
-    """Service that a known program attains before any is held against it."""
+    """Service that a program attains before any is held against it."""
     priority_step_s: float = 5.0
     max_delay_s: float = 60.0
     """A call ranks at most so much later than its arrival."""

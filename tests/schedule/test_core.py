@@ -305,15 +305,16 @@ def test_cancelling_what_blocks_the_queue_lets_the_next_go():
     assert sent(scheduler.on(Cancelled("big"), 3.0)) == [("small", "w0")]
 
 
-def test_programs_that_had_little_service_go_first():
-    scheduler = core("w0", max_calls_per_worker=1)
+@pytest.mark.parametrize(("service_s", "first", "second"), [(20.0, "c", "d"), (50.0, "d", "c")])
+def test_programs_that_had_much_service_go_later(service_s, first, second):
+    scheduler = core("w0", max_calls_per_worker=1, program_grace_s=30.0)
     scheduler.on(call("a", 0.0, program="long"), 0.0)
-    scheduler.on(Finished("a"), 20.0)
-    scheduler.on(call("b", 20.0), 20.0)
-    scheduler.on(call("c", 21.0, program="long"), 21.0)
-    scheduler.on(call("d", 22.0, program="new"), 22.0)
-    assert sent(scheduler.on(Finished("b"), 23.0)) == [("d", "w0")]
-    assert sent(scheduler.on(Finished("d"), 24.0)) == [("c", "w0")]
+    scheduler.on(Finished("a"), service_s)
+    scheduler.on(call("b", service_s), service_s)
+    scheduler.on(call("c", service_s + 1.0, program="long"), service_s + 1.0)
+    scheduler.on(call("d", service_s + 2.0, program="new"), service_s + 2.0)
+    assert sent(scheduler.on(Finished("b"), service_s + 3.0)) == [(first, "w0")]
+    assert sent(scheduler.on(Finished(first), service_s + 4.0)) == [(second, "w0")]
 
 
 def test_a_prefix_group_goes_together_within_the_window():

@@ -90,9 +90,9 @@ def test_within_a_program_the_deepest_goes_first_then_the_smallest_group(one, ot
 
 
 @given(attained_s=st.floats(0, 1e9), priority=st.integers(-9, 9), deadline_s=st.none() | st.floats(-1e9, 1e9))
-def test_without_a_standing_and_a_class_the_graph_changes_nothing(attained_s, priority, deadline_s):
+def test_without_a_standing_and_a_class_a_program_only_has_its_grace(attained_s, priority, deadline_s):
     call = replace(CALL, priority=priority, deadline_s=deadline_s)
-    plain = ProgramService(SETTINGS).rank_s(call, attained_s, 1.0)
+    plain = ProgramService(SETTINGS).rank_s(call, max(0.0, attained_s - SETTINGS.program_grace_s), 1.0)
     assert ProgramGraph(SETTINGS).rank_s(call, attained_s, 1.0) == plain
     assert ProgramGraph(SETTINGS).within(call) == 0.0
 
@@ -122,7 +122,7 @@ def test_what_ends_soonest_goes_first_where_profile_or_graph_tells():
     assert order.rank_s(replace(CALL, left_s=7.0), 50.0, 2.0) == 107.0, "the profile beats the service attained"
     assert order.rank_s(replace(CALL, left_s=7.0, left_calls=9), 0.0, 2.0) == 118.0, "and the graph the profile"
     assert order.rank_s(replace(CALL, left_calls=4), 50.0, 2.0) == 108.0, "four calls of two seconds"
-    assert order.rank_s(CALL, 40.0, 2.0) == ProgramGraph(SETTINGS).rank_s(CALL, 40.0, 2.0) == 132.0
+    assert order.rank_s(CALL, 70.0, 2.0) == ProgramGraph(SETTINGS).rank_s(CALL, 70.0, 2.0) == 132.0
     assert order.rank_s(replace(CALL, left_s=1e6), 0.0, 2.0) == 160.0, "and no later than any call may"
 
 

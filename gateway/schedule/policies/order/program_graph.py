@@ -1,9 +1,10 @@
 """Programs whose graph is known are served as programs, by class, and inside them the deepest call first.
 
-Between programs it is `program_service`, with three things more. A call ranks as if it had arrived when its program
-began, so that a stage whose calls came one by one is not cut in two by another program's; the first half minute of
-service is not held against it, or a program would let others pass shortly before its end; and a latency call leads
-as a throughput call trails (Parrot, Lin et al., OSDI 2024, section 5.2: the deduced objective decides).
+Between programs it is `program_service`, with three things more. A call with a standing ranks as if it had
+arrived when its program began, so that a stage whose calls came one by one is not cut in two by another
+program's. Of its service the first half minute is held against no program: programs alike would each let all
+others pass shortly before their end, and all be late together. And a latency call leads as a throughput call
+trails (Parrot, Lin et al., OSDI 2024, section 5.2: the deduced objective decides).
 
 Calls of one rank, which are those of one program, go by depth (Teola, Tan et al., 2024, section 5.2, topology-aware
 batching: what most of the program waits for), then by the size of their unfinished group, smallest first: it
@@ -33,14 +34,14 @@ class ProgramGraph:
         self.spread_s = self._service.spread_s
 
     def rank_s(self, call: ReadyCall, attained_s: float, service_s: float) -> float:
-        """Without a standing and an objective the same as `program_service`."""
+        """Without a standing and an objective as `program_service`, but for the half minute."""
         return self.rank_later_s(call, 0.0, attained_s, service_s)
 
     def rank_later_s(self, call: ReadyCall, later_s: float, attained_s: float, service_s: float) -> float:
         """The same for a call that is to rank so much later than it would, within the bounds."""
         from_s = call.arrived_s
+        attained_s = max(0.0, attained_s - self._grace_s)
         if call.standing is not None:
-            attained_s = max(0.0, attained_s - self._grace_s)
             from_s = min(from_s, max(call.began_s, from_s - self._program_s))
         if call.objective is Objective.LATENCY:
             from_s -= self._latency_s
