@@ -4,9 +4,9 @@ Programs served side by side all end late; served in turn the first ends early, 
 1968, for jobs; ThunderAgent, 2025, admits whole programs, for the sake of memory). Calls of programs under way
 never wait for this: a worker keeps what it needs to be fast, and what a program's calls share stays cached.
 
-How many calls are too many is a question of throughput. With n in flight it is n / (n + k / 2) of what it can be,
-k being the worker's knee (`estimate/knee.py`), and who waits loses by what is missing. The calls of a batch of N,
-n at a time, end soonest on average where n is the root of N * k / 2; while more keep coming, n should be greater.
+How many calls are too many is a question of throughput: with n in flight it is n / (n + k / 2) of what it can be,
+k being the worker's knee (`estimate/knee.py`), and who waits loses by what is missing. So the more wait, the more
+begin, as the root of their number (`WorkerState.crowd_calls`).
 
 All this is true of programs with several calls. One that is a single call gains nothing from its turn, and those
 behind it little, since most are as short: so what may be one waits only where there are twice as many.
@@ -14,7 +14,7 @@ behind it little, since most are as short: so what may be one waits only where t
 
 from __future__ import annotations
 
-from math import isinf, sqrt
+from math import isinf
 from typing import Final
 
 from gateway.nouns import ReadyCall
@@ -27,6 +27,8 @@ SEVERAL_KNEES: Final = 2.0
 worker can give, before its further calls."""
 SINGLE_KNEES: Final = 4.0
 """And what may be a program of one call: at eight ninths."""
+COMING: Final = 2.0
+"""How much each call that waits for its turn weighs beside one in flight: more will come, and wait as well."""
 LEAST_CALLS: Final = 4.0
 """Beside fewer calls any program begins, whatever was measured: a knee that was measured badly stays as it is."""
 ENDS: Final = 0.5
@@ -45,19 +47,18 @@ def may_begin(call: ReadyCall, program: Program, worker: WorkerState, ratio: flo
     that never cease would keep programs with several waiting, and these, which bring more calls than one, the
     single ones.
     """
-    if program.worker is not None or worker.rates.knee is None:
+    if program.worker is not None:
         return True
-    mix = worker.mix
-    knee_calls = worker.rates.knee.calls_with_prompts(mix.output_tokens, mix.missing_tokens)
+    knee_calls = worker.knee_calls()
     if isinf(knee_calls) or isinf(ratio):
         return True
-    knee_calls *= worker.share
     has_several = has_others(call)
-    knees = SEVERAL_KNEES if has_several else SINGLE_KNEES
     is_unknown = not has_several and call.standing is None and call.ends is None
     calls = worker.tenant_calls() if is_unknown else worker.calls_like(has_several)
     busy_calls = sum(calls.values())
-    most_calls = max(knees * knee_calls, sqrt(knee_calls * (busy_calls + worker.paused_calls())), LEAST_CALLS)
+    crowd_calls = worker.crowd_calls(busy_calls + COMING * worker.paused_calls())
+    knees = SEVERAL_KNEES if has_several else SINGLE_KNEES
+    most_calls = max(knees * knee_calls, crowd_calls, LEAST_CALLS)
     most_calls = max(1.0, ratio * most_calls)
     if busy_calls < most_calls:
         return True

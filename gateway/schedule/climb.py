@@ -32,7 +32,11 @@ REST: Final = 6
 
 
 class Climb:
-    """One worker's limit. Mutable; `limit` is at least 1 and at most `most`."""
+    """One worker's limit. Mutable; `limit` is at least 1 and at most `most`.
+
+    It is found while few calls wait: where many do, more are let in than that (`WorkerState.widen_limit`), and
+    nothing is measured.
+    """
 
     __slots__ = (
         "_base",
@@ -41,7 +45,6 @@ class Climb:
         "_failed",
         "_is_new",
         "_left",
-        "_most",
         "_opened_s",
         "_rest",
         "_seconds",
@@ -52,11 +55,12 @@ class Climb:
         "_work",
         "_works",
         "limit",
+        "most",
     )
 
     def __init__(self, most: int, start: int = START) -> None:
-        self._most = max(1, most)
-        self._base = self.limit = min(self._most, start)
+        self.most = max(1, most)
+        self._base = self.limit = min(self.most, start)
         self._is_new = True
         self._up = self._doubles = True
         self._opened_s = 0.0
@@ -70,14 +74,14 @@ class Climb:
     def resize(self, most: int) -> None:
         """The greatest limit there may be is another, as with this replica's share: what was found goes with it."""
         most = max(1, most)
-        if most != self._most:
-            self._base = max(1, min(most, round(self._base * most / self._most)))
-            self._most = most
+        if most != self.most:
+            self._base = max(1, min(most, round(self._base * most / self.most)))
+            self.most = most
             self._propose()
 
     def begin(self, calls: float) -> None:
         """Where enough of the throughput is thought to be had, infinity if nowhere; until calls have waited."""
-        start = int(min(self._most, max(LEAST_START, calls)))
+        start = int(min(self.most, max(LEAST_START, calls)))
         if self._is_new and start != self._base:
             self._base = self.limit = start
             self._trial = self._next()
@@ -135,7 +139,7 @@ class Climb:
         if gain >= (UP if more > 0 else DOWN) * more and more:
             self._base = self._trial
             self._failed = 0
-            if self._doubles and self._base < self._most:
+            if self._doubles and self._base < self.most:
                 self._double(trial_work, trial_s)
                 return
         else:
@@ -163,7 +167,7 @@ class Climb:
     def _next(self) -> int:
         base = self._base
         if self._up:
-            return min(self._most, base * 2 if self._doubles else max(base + 1, ceil(base * STEP)))
+            return min(self.most, base * 2 if self._doubles else max(base + 1, ceil(base * STEP)))
         return max(1, min(base - 1, int(base / STEP)))
 
     def _again(self) -> None:

@@ -305,6 +305,7 @@ class Scheduler:
         for worker in board.workers.values():
             if worker.latency_left_s is not None and worker.latency_left_s <= lingered_s:
                 worker.latency_left_s = None
+            worker.widen_limit()
             self._placing.fill(worker, now_s, effects)
         board.prune()
 
@@ -344,7 +345,8 @@ class Scheduler:
         if climb is None:
             return
         work = worker.work(entry.missing_tokens, usage.completion_tokens)
-        since_s = self._board.waiting_since_s if worker.calls >= worker.limit_calls else INFINITY
+        is_full = worker.calls >= worker.limit_calls == climb.limit
+        since_s = self._board.waiting_since_s if is_full else INFINITY
         if climb.finished(work, now_s, since_s):
             worker.limit_calls = climb.limit
 

@@ -51,7 +51,7 @@ class SchedulerSettings:
     """How long a program keeps its claim on a worker's KV capacity while it waits for its tools."""
     begin_ratio: float = 1.0
     """With `pause`: multiplies beside how many calls a program begins (`beginnings.py`)."""
-    max_pause_s: float = 60.0
+    max_pause_s: float = 300.0
     """The longest a call waits for its program's turn and claim."""
     share_quantum_s: float = 1.0
     """Tenants are alike within so much service: class, deadline and program decide between them."""
@@ -83,7 +83,7 @@ class SchedulerSettings:
     """With `preble`: how much more a call may cost where its prefix is, before it is computed elsewhere too."""
     decode_interference: float = 0.1
     """How much longer a token takes per call running beside it."""
-    max_patience_s: float = 30.0
+    max_patience_s: float = 300.0
     """The longest a call waits for the worker it would gain from before any worker may take it."""
 
     group_window_s: float = 0.5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import inf as INFINITY
+from math import isinf, sqrt
+from typing import TYPE_CHECKING, Final
 
 from gateway.cache.blocks import WorkerBlocks
 from gateway.estimate.backlog import Backlog
@@ -16,6 +18,11 @@ from gateway.schedule.shared_queue import SharedQueue
 if TYPE_CHECKING:
     from gateway.schedule.pool import Pool
     from gateway.schedule.want import Want
+
+
+LIMIT_CROWD: Final = 2.0
+"""The limit of calls is at least so many times the root of the knee times the calls that are there; above that for
+programs that begin (`beginnings.py`), since calls of those under way come on top."""
 
 
 class WorkerState:
@@ -131,6 +138,30 @@ class WorkerState:
                 self.climb.begin(START_KNEES * self.rates.knee.calls() * self.share)
             self.limit_calls = self.climb.limit
 
+    def widen_limit(self) -> None:
+        """The more wait, the more are let in: what throughput a low limit costs makes all of them wait longer."""
+        if self.climb is not None:
+            there = self.calls + self.queued_calls() + self.paused_calls()
+            crowd = int(LIMIT_CROWD * self.crowd_calls(there))
+            self.limit_calls = max(self.climb.limit, min(crowd, self.climb.most))
+
+    def knee_calls(self) -> float:
+        """How many calls like those it was lately sent it gains from, this replica's share; infinite if unknown."""
+        knee, mix = self.rates.knee, self.mix
+        if knee is None:
+            return INFINITY
+        return knee.calls_with_prompts(mix.output_tokens, mix.missing_tokens) * self.share
+
+    def crowd_calls(self, there: float) -> float:
+        """The root of the knee times the calls that are there, inside or waiting; 0 while nobody knows the knee.
+
+        With the knee k, n at once give a throughput of n / (n + k / 2) of what it can be, so that N calls end on
+        average after (N + n) / 2 times (n + k / 2) / n: least at the root of k * N / 2. While more keep coming,
+        what is lost in throughput makes these wait as well, and n should be greater.
+        """
+        knee_calls = self.knee_calls()
+        return 0.0 if isinf(knee_calls) else sqrt(knee_calls * there)
+
     def work(self, missing_tokens: int, output_tokens: int) -> float:
         """Of a reply, in tokens of output: prompt tokens by what they take of its time beside one of these."""
         return output_tokens + missing_tokens * self.rates.prefill_s / max(self.rates.step_s(1.0, 0.0), 1e-9)
@@ -155,11 +186,7 @@ class WorkerState:
         Calls leave at the rate of those in flight over their mean service time; those queued here, and this
         worker's part of the pools' queues, go first.
         """
-        ahead = self.queue.live + 1.0
-        for pool in self.pools:
-            if pool.up:
-                ahead += pool.queue.live / len(pool.up)
-        return self._until_left_s(ahead)
+        return self._until_left_s(self.queued_calls() + 1.0)
 
     def turn_s(self) -> float:
         """About how long a program waits here for its turn: after all that wait, one for each call that ends."""
@@ -175,6 +202,14 @@ class WorkerState:
     def calls_like(self, of_several: bool) -> dict[str, int]:
         """Calls in flight by tenant: of programs that are known to have several, or the others."""
         return self.several_calls if of_several else self.single_calls
+
+    def queued_calls(self) -> float:
+        """Those that may go and wait for it, and its part of those that wait for any."""
+        calls = float(self.queue.live)
+        for pool in self.pools:
+            if pool.up:
+                calls += pool.queue.live / len(pool.up)
+        return calls
 
     def paused_calls(self) -> float:
         """Those whose programs wait for their turn here, and this worker's part of those that wait for any."""

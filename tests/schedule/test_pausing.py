@@ -59,7 +59,7 @@ def test_where_there_is_no_room_nobody_begins_though_it_has_its_turn_there():
         for number in range(calls):
             arrived = beginning_with(program, tokens, call(f"{program}{number}", program, tenant=tenant))
             assert sent(scheduler, arrived) == [f"{program}{number}"]
-    for number in range(12):
+    for number in range(6):
         assert sent(scheduler, beginning_with("a", 300, call(f"c{number}", f"c{number}", tenant="modest"))) == []
     for number in range(50):
         assert sent(scheduler, beginning_with("b", 9_000, call(f"b{10 + number}", "b", tenant="greedy"))) == []

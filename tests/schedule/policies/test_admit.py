@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from statistics import median
 
+import pytest
+
+from gateway.estimate.knee import Knee
 from gateway.estimate.rates import WorkerRates
 from gateway.nouns import ReadyCall, Usage
 from gateway.schedule.climb import START
 from gateway.schedule.core import Scheduler
-from gateway.schedule.events import Arrived, Dispatch, Finished, WorkerUp
+from gateway.schedule.events import Arrived, Dispatch, Event, Finished, KneeMeasured, ShareGranted, Tick, WorkerUp
 from gateway.schedule.policies.admit.calls import CallLimit
 from gateway.schedule.policies.admit.class_tokens import ClassTokens
 from gateway.schedule.policies.admit.found import Found
@@ -97,3 +100,29 @@ def test_the_core_finds_its_workers_limits_and_queues_beyond():
         in_flight.append(len(running))
     assert 30 <= median(in_flight) <= 64, "around forty; trials go beyond"
     core.integrity()
+
+
+@pytest.mark.parametrize(("most", "share", "widest"), [(128, 1.0, 40), (32, 1.0, 32), (128, 0.25, 20)])
+def test_where_many_wait_more_are_let_in_than_was_found_and_not_for_longer(most: int, share: float, widest: int):
+    core = Scheduler(SchedulerSettings(admit="found", max_calls_per_worker=most, max_queue_per_tenant=10_000))
+    core.on(WorkerUp("w0", ("m",)), 0.0)
+    core.on(ShareGranted("w0", share), 0.0)
+    core.on(KneeMeasured("w0", Knee(base_s=0.008, call_s=0.004)), 0.0)
+    running: list[str] = []
+
+    def follow(event: Event, now_s: float) -> None:
+        running.extend(e.call_id for e in core.on(event, now_s) if isinstance(e, Dispatch))
+        core.integrity()
+
+    for number in range(100):
+        follow(Arrived(ReadyCall(f"c{number}", "t", "m", 0.0, 10, 10)), 0.0)
+    found = 8 if share == 1.0 else 4
+    assert len(running) == found, "twice the knee of four, and no fewer than four"
+    follow(Tick(), 0.1)
+    assert len(running) == widest, "twice the root of the knee times the hundred that are there"
+    while running:
+        follow(Finished(running.pop(), Usage(10, 10, 0)), 1.0)
+    follow(Tick(), 3.0)
+    for number in range(100, 110):
+        follow(Arrived(ReadyCall(f"c{number}", "t", "m", 3.0, 10, 10)), 3.0)
+    assert len(running) == found
