@@ -32,14 +32,12 @@ REST: Final = 6
 
 
 class Climb:
-    """One worker's limit. Mutable; `limit` is at least 1 and at most `most`.
+    """One worker's limit. Mutable; `limit` is at least 1 and at most `most`, `base` what it is but for trials.
 
-    It is found while few calls wait: where many do, more are let in than that (`WorkerState.widen_limit`), and
-    nothing is measured.
+    Where more calls are let in than `base`, since many are there (`WorkerState.set_limit`), nothing is measured.
     """
 
     __slots__ = (
-        "_base",
         "_began_s",
         "_doubles",
         "_failed",
@@ -54,13 +52,14 @@ class Climb:
         "_windows",
         "_work",
         "_works",
+        "base",
         "limit",
         "most",
     )
 
     def __init__(self, most: int, start: int = START) -> None:
         self.most = max(1, most)
-        self._base = self.limit = min(self.most, start)
+        self.base = self.limit = min(self.most, start)
         self._is_new = True
         self._up = self._doubles = True
         self._opened_s = 0.0
@@ -75,15 +74,15 @@ class Climb:
         """The greatest limit there may be is another, as with this replica's share: what was found goes with it."""
         most = max(1, most)
         if most != self.most:
-            self._base = max(1, min(most, round(self._base * most / self.most)))
+            self.base = max(1, min(most, round(self.base * most / self.most)))
             self.most = most
             self._propose()
 
     def begin(self, calls: float) -> None:
         """Where enough of the throughput is thought to be had, infinity if nowhere; until calls have waited."""
         start = int(min(self.most, max(LEAST_START, calls)))
-        if self._is_new and start != self._base:
-            self._base = self.limit = start
+        if self._is_new and start != self.base:
+            self.base = self.limit = start
             self._trial = self._next()
             self._again()
 
@@ -123,7 +122,7 @@ class Climb:
         self._windows += 1
         before = self.limit
         if self._windows < (2 if self._doubles else 2 * ROUNDS):
-            self.limit = self._base if is_trial else self._trial
+            self.limit = self.base if is_trial else self._trial
             self._open()
         else:
             self._decide()
@@ -135,11 +134,11 @@ class Climb:
         gain = 0.0
         if base_work > 0 and base_s > 0 and trial_s > 0:
             gain = (trial_work / trial_s) / (base_work / base_s) - 1.0
-        more = self._trial / self._base - 1.0
+        more = self._trial / self.base - 1.0
         if gain >= (UP if more > 0 else DOWN) * more and more:
-            self._base = self._trial
+            self.base = self._trial
             self._failed = 0
-            if self._doubles and self._base < self.most:
+            if self._doubles and self.base < self.most:
                 self._double(trial_work, trial_s)
                 return
         else:
@@ -158,14 +157,14 @@ class Climb:
 
     def _propose(self) -> None:
         self._trial = self._next()
-        if self._trial == self._base:
+        if self._trial == self.base:
             self._up = not self._up
             self._trial = self._next()
-        self.limit = self._base
+        self.limit = self.base
         self._again()
 
     def _next(self) -> int:
-        base = self._base
+        base = self.base
         if self._up:
             return min(self.most, base * 2 if self._doubles else max(base + 1, ceil(base * STEP)))
         return max(1, min(base - 1, int(base / STEP)))

@@ -305,7 +305,6 @@ class Scheduler:
         for worker in board.workers.values():
             if worker.latency_left_s is not None and worker.latency_left_s <= lingered_s:
                 worker.latency_left_s = None
-            worker.widen_limit()
             self._placing.fill(worker, now_s, effects)
         board.prune()
 
@@ -348,7 +347,7 @@ class Scheduler:
         is_full = worker.calls >= worker.limit_calls == climb.limit
         since_s = self._board.waiting_since_s if is_full else INFINITY
         if climb.finished(work, now_s, since_s):
-            worker.limit_calls = climb.limit
+            worker.set_limit()
 
     def _learn_from(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
         """What the usage of a complete reply tells of its worker: its backlog, its rates, its limit of calls."""

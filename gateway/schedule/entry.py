@@ -43,7 +43,7 @@ class Entry:
         "missing_tokens",
         "of_several",
         "paused",
-        "paused_until_s",
+        "paused_s",
         "pool",
         "predicted_s",
         "prefill_end_tokens",
@@ -109,7 +109,7 @@ class Entry:
         """Whether it is in flight, and in its worker's count of calls of programs that have others."""
         self.paused = False
         """Whether what it is queued for is its program's turn or claim."""
-        self.paused_until_s: float | None = None
+        self.paused_s: float | None = None
         self.cached: Mapping[str, int] = NOT_CACHED
         """Matched tokens by worker, as of queueing."""
         self.worker: WorkerState | None = None

@@ -89,7 +89,10 @@ class Fleet:
             worker.load_read_s = now_s
 
     def pass_time(self, now_s: float) -> None:
-        """Let old readings and old service times fade, about once a second; what was lent may tell of a limit."""
+        """Limits follow how many calls are there. About once a second old readings and old service times fade, and
+        what was lent may tell of a limit."""
+        for worker in self._board.workers.values():
+            worker.set_limit()
         if self._aged_s is None:
             self._aged_s = now_s
         elapsed_s = now_s - self._aged_s

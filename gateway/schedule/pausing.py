@@ -40,8 +40,8 @@ class Pausing:
         call, claims = entry.call, self._claims
         if claims is None or call.program is None or entry.claims:
             return choice
-        if entry.paused_until_s is None:
-            entry.paused_until_s = now_s + self._settings.max_pause_s
+        if entry.paused_s is None:
+            entry.paused_s = now_s
         run = self._programs.use(call.program)
         wait_s = self._claim(claims, entry, run, choice.worker, now_s)
         if wait_s is None:
@@ -71,6 +71,13 @@ class Pausing:
         paused = choice.worker.paused if _gains(entry, choice.worker, workers) else entry.pool.paused
         return paused.of_several if has_others(entry.call) else paused.of_single
 
+    def until_s(self, entry: Entry) -> float:
+        """When its wait is over, whatever it waits for."""
+        assert entry.call.program is not None
+        assert entry.paused_s is not None
+        has_begun = self._programs.use(entry.call.program).worker is not None
+        return entry.paused_s + (self._settings.max_claim_s if has_begun else self._settings.max_pause_s)
+
     def end(self, entry: Entry, now_s: float) -> None:
         """The call is over: its program waits for its tools, if nothing else of it is there."""
         if entry.claims and self._claims is not None and entry.call.program is not None:
@@ -90,14 +97,15 @@ class Pausing:
         """Claim the program's context there; or, if it may not yet, about how many seconds it would wait."""
         call, settings = entry.call, self._settings
         assert call.program is not None
-        assert entry.paused_until_s is not None
+        assert entry.paused_s is not None
         if run.shared_tokens is None:
             run.shared_tokens = max(entry.cached.values(), default=0)
         tokens = max(1, call.prompt_tokens + call.output_tokens - run.shared_tokens)
-        if now_s < entry.paused_until_s:
+        if now_s < entry.paused_s + settings.max_pause_s:
             if not may_begin(call, run, worker, settings.begin_ratio):
                 return worker.turn_s()
-            if not claims.admits(call.program, worker, tokens, now_s):
+            claims_until_s = entry.paused_s + settings.max_claim_s
+            if now_s < claims_until_s and not claims.admits(call.program, worker, tokens, now_s):
                 return max(worker.turn_s(), settings.tool_hold_s)
         claims.begin(call.program, worker.name, tokens)
         entry.claims = True

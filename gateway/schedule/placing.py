@@ -61,9 +61,8 @@ class Placing:
             begun = self.pausing.begin(entry, choice, workers, now_s)
             if begun is None:
                 if not self._is_refused(entry, new, now_s, effects):
-                    assert entry.paused_until_s is not None
                     queue = self.pausing.queue(entry, choice, workers)
-                    self._board.pause(entry, queue, now_s, entry.paused_until_s)
+                    self._board.pause(entry, queue, now_s, self.pausing.until_s(entry))
                 return
             choice = begun
         self._send(entry, choice, now_s, effects, new=new)

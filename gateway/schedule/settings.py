@@ -51,8 +51,10 @@ class SchedulerSettings:
     """How long a program keeps its claim on a worker's KV capacity while it waits for its tools."""
     begin_ratio: float = 1.0
     """With `pause`: multiplies beside how many calls a program begins (`beginnings.py`)."""
+    max_claim_s: float = 60.0
+    """The longest a call waits for its program's claim: claims are estimates, and one may be of a whole worker."""
     max_pause_s: float = 300.0
-    """The longest a call waits for its program's turn and claim."""
+    """The longest a call waits for its program's turn, and for its claim within that."""
     share_quantum_s: float = 1.0
     """Tenants are alike within so much service: class, deadline and program decide between them."""
 

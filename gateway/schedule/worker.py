@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 LIMIT_CROWD: Final = 2.0
-"""The limit of calls is at least so many times the root of the knee times the calls that are there; above that for
-programs that begin (`beginnings.py`), since calls of those under way come on top."""
+"""The limit of calls is at least so many times the root of the knee times the calls that are there, and so at least
+four times the knee once as many are: above the bound for programs that begin (`beginnings.py`), since calls of
+those under way come on top."""
 
 
 class WorkerState:
@@ -124,7 +125,7 @@ class WorkerState:
         self.limit_calls = max(1, int(self.max_calls * self.share))
         if self.climb is not None:
             self.climb.resize(self.limit_calls)
-            self.limit_calls = self.climb.limit
+            self.set_limit()
 
     def find_limit(self) -> None:
         """From now on its limit of calls is found."""
@@ -133,24 +134,28 @@ class WorkerState:
 
     def guess_limit(self) -> None:
         """Until it was found, the limit is this replica's share of what the worker is known to gain from."""
-        if self.climb is not None:
-            if self.rates.knee is not None:
-                self.climb.begin(START_KNEES * self.rates.knee.calls() * self.share)
-            self.limit_calls = self.climb.limit
+        if self.climb is not None and self.rates.knee is not None:
+            self.climb.begin(START_KNEES * self.rates.knee.calls() * self.share)
+        self.set_limit()
 
-    def widen_limit(self) -> None:
-        """The more wait, the more are let in: what throughput a low limit costs makes all of them wait longer."""
-        if self.climb is not None:
-            there = self.calls + self.queued_calls() + self.paused_calls()
-            crowd = int(LIMIT_CROWD * self.crowd_calls(there))
-            self.limit_calls = max(self.climb.limit, min(crowd, self.climb.most))
+    def set_limit(self) -> None:
+        """What was found or is tried; or more, by how many calls are there: to be called as that changes.
+
+        What throughput a low limit costs makes all that wait, and all that come, wait longer.
+        """
+        climb = self.climb
+        if climb is None:
+            return
+        there = self.calls + self.queued_calls() + self.paused_calls()
+        crowd = int(min(LIMIT_CROWD * self.crowd_calls(there), climb.most))
+        self.limit_calls = crowd if crowd > climb.base else climb.limit
 
     def knee_calls(self) -> float:
         """How many calls like those it was lately sent it gains from, this replica's share; infinite if unknown."""
-        knee, mix = self.rates.knee, self.mix
-        if knee is None:
+        if self.rates.knee is None:
             return INFINITY
-        return knee.calls_with_prompts(mix.output_tokens, mix.missing_tokens) * self.share
+        knee_calls = self.rates.knee.calls_with_prompts(self.mix.output_tokens, self.mix.missing_tokens)
+        return INFINITY if isinf(knee_calls) else knee_calls * self.share
 
     def crowd_calls(self, there: float) -> float:
         """The root of the knee times the calls that are there, inside or waiting; 0 while nobody knows the knee.

@@ -18,7 +18,7 @@ from loadtest.program.delay import DelayedTransport
 from loadtest.program.execute import Place, Run, WrongWork
 from loadtest.program.outcome import Outcome
 
-RUN_LIMIT_S = 300.0
+RUN_LIMIT_S = 600.0
 NONCE_DIGITS = 12
 
 

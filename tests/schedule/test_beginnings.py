@@ -211,7 +211,7 @@ def test_the_longer_prompts_are_beside_their_replies_the_fewer_programs_run_at_o
 
 
 def test_where_many_wait_more_run_at_once():
-    """Throughput counts for as many as wait: beside nine calls one begins while 36 and more wait."""
+    """Throughput counts for as many as wait: beside nine calls one begins while 37 and more wait."""
     scheduler = core(max_calls=20)
     begun = 0
     for number in range(100):

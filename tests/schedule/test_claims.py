@@ -59,7 +59,7 @@ def test_tools_that_take_long_give_way_and_the_shortest_context_first():
 
 
 def test_nobody_waits_longer_than_the_bound_and_an_idle_worker_takes_anybody():
-    scheduler = core(admit="calls", max_pause_s=30.0)
+    scheduler = core(admit="calls", max_claim_s=30.0)
     assert sent(scheduler, call("a0", "a", 5 * CAPACITY), 0.0) == ["a0"]
     assert sent(scheduler, call("b0", "b"), 0.0) == []
     assert sent(scheduler, Tick(), 29.9) == []

@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 
 from gateway.estimate.knee import Knee
 from gateway.estimate.rates import WorkerRates
+from gateway.nouns import ReadyCall
 from gateway.schedule.climb import LEAST_START, START, Climb
+from gateway.schedule.core import Scheduler
+from gateway.schedule.events import Arrived, KneeMeasured, ShareGranted, Tick, WorkerUp
+from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
 
@@ -129,3 +133,33 @@ def test_replicas_share_a_knee(call_s: float, alone: int, shared: int):
     for _ in range(3):
         worker.guess_limit()
     assert worker.limit_calls == shared
+
+
+@pytest.mark.parametrize(("there", "trial", "limit"), [(0, 15, 15), (20, 15, 15), (30, 25, 25), (200, 15, 56)])
+def test_more_are_let_in_than_were_found_where_many_are_there_and_trials_are_made_where_few(
+    there: int, trial: int, limit: int
+):
+    rates = WorkerRates()
+    rates.knee = Knee(base_s=0.008, call_s=0.004)
+    worker = WorkerState("w0", rates, 100_000, 128)
+    worker.find_limit()
+    assert worker.climb is not None
+    worker.climb.base, worker.climb.limit = 23, trial
+    worker.calls = there
+    worker.set_limit()
+    assert worker.limit_calls == limit, "twice the root of four times as many, if that is more than 23"
+
+
+@pytest.mark.parametrize("knee", [Knee(inf, 0.0), Knee(0.01, 0.0), Knee(1e300, 1e-300, 0.0), Knee(0.0, 0.1)])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_whatever_was_measured_there_is_a_limit(knee: Knee, share: float):
+    core = Scheduler(SchedulerSettings(admit="found", max_queue_per_tenant=10_000))
+    core.on(WorkerUp("w0", ("m",)), 0.0)
+    core.on(KneeMeasured("w0", knee), 0.0)
+    core.on(ShareGranted("w0", share), 0.0)
+    calls = [ReadyCall(f"c{number}", "t", "m", 0.0, 10, 10, program=f"p{number}") for number in range(300)]
+    sent = [effect for call in calls for effect in core.on(Arrived(call), 0.0)]
+    sent += core.on(Tick(), 0.1)
+    sent += core.on(Tick(), 1.2)
+    assert 1 <= len(sent) <= 128
+    core.integrity()

@@ -104,6 +104,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             admit=admit,
             share=share,
             pause=pause,
+            max_claim_s=10.0,
             max_pause_s=20.0,
             share_quantum_s=0.5,
             tenant_weights={"t1": 3.0},
