@@ -91,8 +91,8 @@ class Experiment:
         return World(world, found).run().figures().mean_s
 
     def capacity_per_s(self, load: str) -> float:
-        """Twice the programs at once through round robin."""
-        world = self.world.with_policies(policy_set("round_robin"))
+        """Twice the programs at once, sessions kept in place."""
+        world = self.world.with_policies(policy_set("sticky"))
         burst = starts(LOADS[load], math.inf, 0, 2 * self.count)
         return sustained_rate(len(burst), (call.done_s for call in World(world, planned(burst)).run().calls))
 

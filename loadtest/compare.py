@@ -32,7 +32,7 @@ from loadtest.comparison.conduct import Conduct, OutOfTime
 from loadtest.comparison.plan import Plan
 from loadtest.comparison.plots import plot
 from loadtest.comparison.record import Records, read
-from loadtest.comparison.systems import OURS, PEER_NAMES, Workers, system, versions
+from loadtest.comparison.systems import OURS, PEER_NAMES, STICKY, Workers, system, versions
 from loadtest.comparison.tables import report
 from loadtest.comparison.workers import known_workers, simulated_workers, vllm_workers
 from loadtest.program.catalogue import check
@@ -128,7 +128,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     parser.add_argument(
         "--rates", help="of capacity, most telling first (default 0.8,1.2,0.5); KV multiples, for pressure"
     )
-    parser.add_argument("--systems", help=f"{OURS}/MODE[+KEY=VALUE], {', '.join(PEER_NAMES)}")
+    parser.add_argument("--systems", help=f"{OURS}/MODE[+KEY=VALUE], {', '.join(PEER_NAMES)}, {STICKY}")
     parser.add_argument("--select-seeds", help="to choose the best peer on (default 1)")
     parser.add_argument("--seeds", help="to compare on (default 11,12)")
     parser.add_argument("--count", type=int, help="programs in a batch (default 18)")

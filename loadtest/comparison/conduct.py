@@ -25,7 +25,7 @@ from loadtest.comparison.record import (
     capacity_line,
 )
 from loadtest.comparison.serving import TENANT_KEYS, serving
-from loadtest.comparison.systems import ROUND_ROBIN, System, Workers, system
+from loadtest.comparison.systems import STICKY, System, Workers, system
 from loadtest.program.arrivals import Batch, Start
 from loadtest.program.bounds import context_tokens
 from loadtest.program.idle import SEEN_S, until_idle
@@ -94,14 +94,14 @@ class Conduct:
         )
 
     async def _know_the_capacity(self, load: str) -> None:
-        """All at once through round robin: programs a second, those that are there from the start left out."""
+        """All at once, sessions kept in place: programs a second, those that are there from the start left out."""
         if load in self._records.capacity_per_s or load == PRESSURE:
             return
         self._check_time(0.0)
         arriving = replace(LOADS[load], at_once={})
         burst = starts(arriving, math.inf, _CAPACITY_SEED, CAPACITY_TIMES * self._plan.count)
-        turn = Turn("capacity", load, math.inf, _CAPACITY_SEED, ROUND_ROBIN)
-        batch = await self._measured(turn, system(ROUND_ROBIN), burst)
+        turn = Turn("capacity", load, math.inf, _CAPACITY_SEED, STICKY)
+        batch = await self._measured(turn, system(STICKY), burst)
         errors = [run.error for run in batch.runs if run.error]
         if errors:
             raise EngineError(f"the capacity under {load} could not be measured: {errors[0]}")
@@ -109,7 +109,7 @@ class Conduct:
         self._records.capacity_per_s[load] = per_s
         self._write(capacity_line(load, per_s))
         self._progress(
-            f"{load}: capacity {per_s:.2f} programs a second ({len(burst)} at once, {ROUND_ROBIN}); "
+            f"{load}: capacity {per_s:.2f} programs a second ({len(burst)} at once, sessions kept in place); "
             f"all its turns take about {self._expected_s(load, per_s) / 60:.0f} min"
         )
 

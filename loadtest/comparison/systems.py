@@ -5,6 +5,7 @@
 | `loomgate/MODE` | this gateway; MODE as in `program/modes.py` | as the mode says |
 | `loomgate/MODE+KEY=VALUE...` | the same with settings of `[schedule]` changed: an ablation | the same |
 | `round_robin` | this gateway with every policy switched off and hints unread | nothing |
+| `sticky` | the same, but for hints: a session stays where the caches and load of its first call put it | session |
 | `vllm-router/POLICY` | its `--policy` | `x-session-id` where the policy reads it |
 | `vllm-router/program` | its program scheduling, key `auto` | `x-session-id` |
 | `smg/POLICY` | its `--policy` | nothing |
@@ -20,6 +21,8 @@ from loadtest.program.modes import Mode
 
 OURS = "loomgate"
 ROUND_ROBIN = "round_robin"
+STICKY = "sticky"
+"""What any router with sessions does, and no more: the capacity that rates are parts of is measured through it."""
 _OFF = {
     "LOOMGATE_SCHEDULE__PLACE": "round_robin",
     "LOOMGATE_SCHEDULE__ORDER": "fcfs",
@@ -29,6 +32,13 @@ _OFF = {
     "LOOMGATE_SCHEDULE__PAUSE": "none",
     "LOOMGATE_HINTS__MODE": "off",
     "LOOMGATE_AHEAD__FILL": "false",
+}
+_KEEPS_SESSIONS = {
+    **_OFF,
+    "LOOMGATE_SCHEDULE__PLACE": "program_aware",
+    "LOOMGATE_SCHEDULE__STICKY_MARGIN": "1",
+    "LOOMGATE_SCHEDULE__DELAY_WEIGHT": "0",
+    "LOOMGATE_HINTS__MODE": "on",
 }
 _PROGRAM_FLAGS = (
     "--enable-program-scheduling",
@@ -70,7 +80,7 @@ class System:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is this gateway as such; round robin is a baseline."""
+        """Whether it is this gateway as such; `round_robin` and `sticky` are baselines."""
         return self.name.startswith(OURS)
 
 
@@ -79,6 +89,8 @@ def system(name: str) -> System:
     family, _, how = name.partition("/")
     if name == ROUND_ROBIN:
         return System(name, Mode.PLAIN, env=_OFF)
+    if name == STICKY:
+        return System(name, Mode.SESSION, env=_KEEPS_SESSIONS)
     if family == OURS and how:
         return _ours(name, how)
     if family == "vllm-router" and how == "program":
@@ -87,7 +99,7 @@ def system(name: str) -> System:
         return System(name, _ROUTER_MODES[how], _PEERS[family], ("--policy", how))
     if family == "smg" and how in ("cache_aware", "least_load"):
         return System(name, Mode.PLAIN, _PEERS[family], ("--policy", how))
-    raise ValueError(f"no system {name!r}; there are: {', '.join((*OUR_NAMES, *PEER_NAMES))}")
+    raise ValueError(f"no system {name!r}; there are: {', '.join((*OUR_NAMES, *PEER_NAMES, STICKY))}")
 
 
 def _ours(name: str, how: str) -> System:

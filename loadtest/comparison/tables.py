@@ -106,7 +106,7 @@ def _workers(records: Records) -> Iterator[str]:
             f"{rates.bytes_per_token:.2f} bytes a token"
         )
     if records.capacity_per_s:
-        header = ["load", "programs/s, many at once through round robin", "work over capacity allows"]
+        header = ["load", "programs/s, many at once, sessions kept in place", "work over capacity allows"]
         found = records.capacity_per_s.items()
         yield "**Capacity**: rates below are parts of the measured one"
         yield markdown(

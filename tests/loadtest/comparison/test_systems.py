@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gateway.schedule.settings import POLICIES
-from loadtest.comparison.systems import OUR_NAMES, PEER_NAMES, Workers, peer_command, system
+from loadtest.comparison.systems import OUR_NAMES, PEER_NAMES, STICKY, Workers, peer_command, system
 from loadtest.program.modes import Mode
 
 WORKERS = Workers(("http://a:1", "http://b:2"), "m", 32, ("tcp://a:3", "tcp://b:4"))
 
 
-@pytest.mark.parametrize("name", [*OUR_NAMES, *PEER_NAMES])
+@pytest.mark.parametrize("name", [*OUR_NAMES, *PEER_NAMES, STICKY])
 def test_every_name_is_a_system(name: str) -> None:
     found = system(name)
     assert found.name == name
@@ -66,6 +66,14 @@ def test_round_robin_switches_every_kind_of_policy_off() -> None:
     kinds = {name.removeprefix("LOOMGATE_SCHEDULE__").lower() for name in off if "SCHEDULE" in name}
     assert kinds == set(POLICIES)
     assert all(off[f"LOOMGATE_SCHEDULE__{kind.upper()}"] in names for kind, names in POLICIES.items())
+
+
+def test_what_keeps_sessions_differs_from_round_robin_in_that_alone() -> None:
+    kept, off = system(STICKY), system("round_robin")
+    assert kept.mode is Mode.SESSION
+    changed = {name for name in kept.env if kept.env[name] != off.env.get(name)}
+    settings = ("SCHEDULE__PLACE", "SCHEDULE__STICKY_MARGIN", "SCHEDULE__DELAY_WEIGHT", "HINTS__MODE")
+    assert changed == {f"LOOMGATE_{name}" for name in settings}
 
 
 def test_this_gateway_has_no_peers_command() -> None:
