@@ -272,6 +272,7 @@ class Gateway:
             bodies=self.bodies,
             awaits=self.parking.awaits,
             why_not=lambda: self.store.status().why_not,
+            can_run=lambda: self.fleet.in_rotation() > 0,
             ended=self.resolver.ended,
             left=self.programs.ended,
         )

@@ -74,6 +74,8 @@ class Call(Unique):
     """Its worker left the rotation before a byte had reached the client."""
     computed: bool = False
     """The core was told that its worker is done with it."""
+    leased: bool = False
+    """Deferred, and accepted by the store: an attempt that ends for its sake is followed by another."""
 
     @property
     def attempts(self) -> int:

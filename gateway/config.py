@@ -41,7 +41,9 @@ RESTART = (
     "limits.value_bytes",
     "limits.header_bytes",
     "limits.header_count",
+    "limits.queue_per_tenant",
     "timeouts.client_header_s",
+    "timeouts.drain_s",
     "timeouts.keep_alive_s",
     "log.format",
 )

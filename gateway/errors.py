@@ -168,6 +168,8 @@ class StoreUnavailable(GatewayFault):
     status = 503
     kind = "overloaded_error"
     code = "store_unavailable"
+    perhaps_done: bool = False
+    """What was asked had been sent: whether it took effect is not known."""
 
 
 class Superseded(StoreUnavailable):

@@ -78,5 +78,5 @@ class Gate:
         """Go on with a call that another replica declared. Raises: ClientFault, StoreUnavailable."""
         plan = self._dataflow.plan(call)
         await self._dataflow.take_over(call, plan)
-        self._programs.declared(call, plan)
         await self._placements.recall(call)
+        self._programs.declared(call, plan)

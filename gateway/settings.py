@@ -192,7 +192,7 @@ class Schedule(Section):
     pause: Name = "programs"
     begin_ratio: Annotated[float, Field(ge=0)] = 1.0
     """With `pause`: a program begins beside fewer calls than this times twice what its worker gains from."""
-    tenant_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    tenant_weights: Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     """How much of the workers is a tenant's while calls wait; 1 where nothing is said."""
     max_calls_per_worker: Count = 128
     """In flight per worker, over all replicas; with `found` at most."""

@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
     actions.add_parser("list", help="one line per worker")
     add = actions.add_parser("add", help="put a worker into rotation once it answers")
     add.add_argument("url", metavar="URL")
-    add.add_argument("--name", help="default: the first free of w0, w1, ...")
+    add.add_argument("--name", help="default: its host and port, such as gpu3-8000")
     add.add_argument("--api-key-env", metavar="NAME", help="the gateway's variable LOOMGATE_WORKER_KEY_... to use")
     for action, text in (("drain", "send it no new calls"), ("remove", "forget it; its calls move or end")):
         actions.add_parser(action, help=text).add_argument("name", metavar="NAME")

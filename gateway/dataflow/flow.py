@@ -98,7 +98,10 @@ class Dataflow:
         return plan
 
     async def declare(self, call: Call, plan: Plan) -> None:
-        """Say what the call will produce. Raises: Conflict, BadRequest, StoreUnavailable."""
+        """Say what the call will produce. Raises: Conflict, BadRequest, StoreUnavailable.
+
+        Where the store's answer was lost, its outputs are undone: they fail once the call has ended.
+        """
         hint, session = call.hint, session_of(call)
         said = Declaration(
             call_id=call.call_id,
@@ -110,12 +113,11 @@ class Dataflow:
             owner=self._owners.replica,
             at=call.arrived_at,
         )
-        answer = await self._variables.declare(call.tenant, session, said)
-        if isinstance(answer, Taken):
-            declare = partial(self._variables.declare, call.tenant, session)
-            patient = call.retried or hint.retry_count > 0
-            is_unsaid = self._outputs.is_unsaid
-            answer = await self._owners.instead(said, answer, declare, is_unsaid=is_unsaid, patient=patient)
+        try:
+            answer = await self._declared(call, said)
+        except StoreUnavailable as error:
+            plan.undone = error.perhaps_done and bool(plan.names)
+            raise
         if isinstance(answer, Taken):
             raise taken_error(answer)
         if isinstance(answer, Refused):
@@ -126,6 +128,16 @@ class Dataflow:
         if plan.names:
             self._parking.changed(call.tenant, session)
             call.left = self._left
+
+    async def _declared(self, call: Call, said: Declaration) -> Declared | Taken | Refused:
+        """What the store answers, in the end: what a dead replica left declared is taken over."""
+        declare = partial(self._variables.declare, call.tenant, session_of(call))
+        answer = await declare(said)
+        if not isinstance(answer, Taken):
+            return answer
+        patient = call.retried or call.hint.retry_count > 0
+        is_unsaid = self._outputs.is_unsaid
+        return await self._owners.instead(said, answer, declare, is_unsaid=is_unsaid, patient=patient)
 
     async def take_over(self, call: Call, plan: Plan) -> None:
         """Go on with a call that was declared elsewhere: its epoch rises. Raises: StoreUnavailable."""
@@ -295,8 +307,8 @@ class Dataflow:
     def ended(self, call: Call) -> None:
         """A call is over: if its outputs have no values by now, they never will.
 
-        Unless it is deferred and only the store was in the way: then another attempt follows. An item of a map says
-        nothing: its map, which ends with it, knows why.
+        Unless it was accepted as a deferred one and only the store was in the way: then another attempt follows. An
+        item of a map says nothing: its map, which ends with it, knows why.
         """
         plan = call.plan
         tee = self._items.pop(call.call_id, None)
@@ -305,7 +317,7 @@ class Dataflow:
         self._live.ended(call)
         if not plan.undone or plan.owner is not None:
             return
-        if call.hint.mode is Mode.DEFERRED and isinstance(call.fault, StoreUnavailable):
+        if call.leased and isinstance(call.fault, StoreUnavailable):
             return
         cause = call.fault.cause if isinstance(call.fault, UpstreamFailed) else None
         items = None if tee is None else tee.commits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -37,9 +38,11 @@ CLOSE_S = 2.0
 FAIL_AGAIN_S = (0.2, 0.5, *(1.0,) * 60)
 """Pauses between tries to tell the store that a call gave no value: until then its consumers wait, and a retry is
 told that the name is taken. With the store down a try costs nothing."""
-COMMIT_AGAIN_S = (0.1, 0.25, 0.5, 1.0)
+COMMIT_AGAIN_S: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
 """Pauses between tries to commit, before a reply that was generated is lost to its client as a 503."""
 RETRY_AFTER_S = 1.0
+FIRST_EPOCH = 1
+"""Of a declaration whose answer was lost: the store may have it all the same."""
 _Answer: TypeAlias = Committed | Fenced | Refused
 log = logging.getLogger(__name__)
 
@@ -146,11 +149,10 @@ class Outputs:
             if items is not None:
                 await items.settle()
             for pause_s in FAIL_AGAIN_S:
-                try:
+                with suppress(StoreUnavailable):
                     await self.fail(call, plan, reason, cause)
                     return
-                except StoreUnavailable:
-                    await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s)
         finally:
             self._unsaid.discard(call.call_id)
         log.error("outputs_left_open", extra={"call": call.call_id, "outputs": ",".join(plan.names)})
@@ -171,7 +173,7 @@ class Outputs:
         link = Link(", ".join(plan.names), call.call_id, reason)
         chain = (cause or Cause(())).behind(link)
         owner = plan.owner or call.call_id
-        await self._variables.fail(call.tenant, session_of(call), owner, plan.epoch, chain)
+        await self._variables.fail(call.tenant, session_of(call), owner, plan.epoch or FIRST_EPOCH, chain)
         plan.undone = False
         self._parking.changed(call.tenant, session_of(call))
 

@@ -6,13 +6,12 @@ Without the store a key holds for this replica alone, and a note says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway.call import Call
+from gateway.detached.named import Named
 from gateway.errors import Conflict, KeyReused, StoreUnavailable, session_cancelled
 from gateway.http.bodies import ClientLeft
-from gateway.replies.shared import Room, SharedReply
 from gateway.store.retries import LEASE_MS, Claim, KeptReply, RetryName, waiting_room
 
 LOOK_AGAIN_S = 1.0
@@ -39,21 +38,6 @@ class Subscriptions(Protocol):
 
     def unsubscribe(self, tenant: str, session: str) -> None:
         """No more."""
-
-
-class Named(SharedReply):
-    """A call by its name."""
-
-    __slots__ = ("claimed", "finished", "name", "waits")
-
-    def __init__(self, name: RetryName, call: Call, room: Room, limit_bytes: int, left: Callable[[], None]) -> None:
-        super().__init__(call, room, limit_bytes, left)
-        self.name = name
-        self.claimed = False
-        self.finished = False
-        """What the store holds of the key is final."""
-        self.waits = False
-        """For the call of another replica."""
 
 
 class Claims:

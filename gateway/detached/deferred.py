@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from engines.base import RawHeaders
 from gateway.call import Call, Listener
 from gateway.dispatch import Dispatcher
-from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
+from gateway.errors import BadRequest, Dialect, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
 from gateway.gate import Gate
 from gateway.http.bodies import Bodies
 from gateway.intake import Intake
@@ -22,6 +22,7 @@ from gateway.replies.collected import Collected
 from gateway.states import Outcome
 from gateway.store.deferred import TAKE_AT_ONCE, Accepted, Deferred, DeferredCall, DeferredReply, tenant_of
 from gateway.wire.routes import ROUTES, Route
+from hints.model import HintError
 
 HOLD_EVERY_S = 2.0
 MAX_ATTEMPTS = 3
@@ -43,12 +44,14 @@ class DeferredCalls:
         bodies: Bodies,
         awaits: Callable[[str, str, Iterable[str]], bool],
         why_not: Callable[[], str | None],
+        can_run: Callable[[], bool],
         ended: Listener,
         left: Listener,
     ) -> None:
         """`awaits` says whether calls of this replica wait for one of these variables of a session.
 
-        `why_not` says why the store may lose what it was given, None if it may not.
+        `why_not` says why the store may lose what it was given, None if it may not; `can_run` whether any worker
+        gets calls, without which nothing is taken over: who has just begun knows of no model yet.
 
         `ended` hears of calls that were not accepted after all, `left` of each that this replica is done with.
         """
@@ -62,9 +65,11 @@ class DeferredCalls:
         self._bodies = bodies
         self._awaits = awaits
         self._why_not = why_not
+        self._can_run = can_run
         self._running: dict[str, _Run] = {}
         """By their names among the leases."""
         self._of_tenant: Counter[str] = Counter()
+        self._withdrawing: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> int:
@@ -98,14 +103,19 @@ class DeferredCalls:
         except LoomgateError as error:
             self._refuse(call, error)
             raise
+        asked = False
         try:
             await self._gate.declare(call)
+            asked = True
             accepted = await self._store.accept(stored, call.ready.model)
         except BaseException as error:
             self._bodies.release(length_bytes)
             if isinstance(error, LoomgateError):
                 self._refuse(call, error)
+            if asked and isinstance(error, StoreUnavailable):
+                self._withdraw(stored, error)
             raise
+        call.leased = True
         self._start(stored.name, call.tenant, call, length_bytes)
         return accepted
 
@@ -129,6 +139,18 @@ class DeferredCalls:
             self._bodies.refuse_parked(length_bytes)
         self._bodies.hold(length_bytes)
 
+    def _withdraw(self, stored: DeferredCall, error: StoreUnavailable) -> None:
+        """The store may have taken the call, of which its client was told that it did not: nobody is to run it."""
+        task = asyncio.create_task(self._conclude(stored, _failed_as(error)), name=f"withdraw {stored.name}")
+        self._withdrawing.add(task)
+        task.add_done_callback(self._withdrawing.discard)
+
+    async def _conclude(self, stored: DeferredCall, reply: DeferredReply) -> None:
+        try:
+            await self._finish(stored, reply)
+        except StoreUnavailable as error:
+            log.warning("deferred_left", extra={"call": stored.call_id, "reason": error.message})
+
     def _refuse(self, call: Call, error: LoomgateError) -> None:
         call.fault = error
         call.end(Outcome.REFUSED, error.status, asyncio.get_running_loop().time())
@@ -139,7 +161,7 @@ class DeferredCalls:
         while True:
             await asyncio.sleep(HOLD_EVERY_S)
             try:
-                take = TAKE_AT_ONCE if self._bodies.has_room else 0
+                take = TAKE_AT_ONCE if self._bodies.has_room and self._can_run() else 0
                 holding = await self._store.hold(list(self._running), take=take)
             except StoreUnavailable:
                 continue
@@ -157,6 +179,10 @@ class DeferredCalls:
         running = dict(self._running)
         for run in running.values():
             run.give_up()
+        withdrawing = list(self._withdrawing)
+        for task in withdrawing:
+            task.cancel()
+        await asyncio.gather(*withdrawing, return_exceptions=True)
         if running:
             await asyncio.wait([run.task for run in running.values()])
             try:
@@ -213,23 +239,37 @@ class DeferredCalls:
         except StoreUnavailable:
             raise
         except LoomgateError as error:
-            return DeferredReply(error.status, error_body(error, route.dialect))
+            return _failed_as(error, route.dialect)
         if not collected.is_complete:
-            return _failed("The worker failed during the reply.")
+            return _failed_as(LoomgateError("The worker failed during the reply.", code="deferred_failed"))
         return DeferredReply(collected.status, collected.body)
 
     async def _give_up(self, stored: DeferredCall) -> DeferredReply:
         """The end of a call that never came to one: who waits for its outputs is told."""
-        call = await self._rebuild(stored, ROUTES[stored.target.encode()])
+        route = ROUTES[stored.target.encode()]
         message = f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end."
-        call.fault = LoomgateError(message, code="deferred_failed")
-        call.end(Outcome.FAILED, call.fault.status, asyncio.get_running_loop().time())
+        fault = LoomgateError(message, code="deferred_failed")
+        try:
+            call = await self._rebuild(stored, route)
+        except StoreUnavailable:
+            raise
+        except LoomgateError as error:
+            return _failed_as(error, route.dialect)
+        call.fault = fault
+        call.end(Outcome.FAILED, fault.status, asyncio.get_running_loop().time())
         self._ended(call)
-        return DeferredReply(call.fault.status, error_body(call.fault, call.request.route.dialect))
+        return _failed_as(fault, route.dialect)
 
     async def _rebuild(self, stored: DeferredCall, route: Route) -> Call:
-        """The call of another replica, under a new epoch: what that one still writes is refused."""
-        call = self._intake.admit(stored.tenant, route, list(stored.headers), stored.body, stored.call_id)
+        """The call of another replica, under a new epoch: what that one still writes is refused.
+
+        Raises: ClientFault where settings or versions have changed since it was accepted; StoreUnavailable.
+        """
+        try:
+            call = self._intake.admit(stored.tenant, route, list(stored.headers), stored.body, stored.call_id)
+        except HintError as error:
+            raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
+        call.leased = True
         await self._gate.take_over(call)
         return call
 
@@ -261,6 +301,5 @@ class _Run:
         self.task.cancel()
 
 
-def _failed(message: str) -> DeferredReply:
-    error = LoomgateError(message, code="deferred_failed")
-    return DeferredReply(error.status, error_body(error))
+def _failed_as(error: LoomgateError, dialect: Dialect = Dialect.OPENAI) -> DeferredReply:
+    return DeferredReply(error.status, error_body(error, dialect))

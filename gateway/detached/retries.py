@@ -16,7 +16,8 @@ from xxhash import xxh3_128_hexdigest
 
 from gateway.background import Background
 from gateway.call import Call
-from gateway.detached.claims import Claims, Named, reused
+from gateway.detached.claims import Claims, reused
+from gateway.detached.named import Named
 from gateway.detached.orphans import Orphans
 from gateway.errors import StoreUnavailable, session_cancelled
 from gateway.http.bodies import ClientLeft
@@ -25,6 +26,7 @@ from gateway.store.retries import REPLY_TTL_S, KeptReply, RetryName
 from hints.model import Mode
 
 RENEW_EVERY_S = 2.0
+RENEWED_AT_ONCE = 256
 FINISH_AGAIN_S = (0.2, 0.5, *(1.0,) * 30)
 """Pauses between tries to tell the store what became of a key."""
 ROOM_BYTES = 64 << 20
@@ -102,8 +104,21 @@ class Retries:
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
             self.forget(loop.time() - REPLY_TTL_S)
-            for found in [found for found in self._running.values() if found.claimed]:
-                self._background.run("renew key", self._claims.renew(found))
+            await self._renew_all()
+
+    async def _renew_all(self) -> None:
+        """So many at a time that the store is not asked for too much at once; no failure is another's."""
+        claimed = [found for found in self._running.values() if found.claimed]
+        for start in range(0, len(claimed), RENEWED_AT_ONCE):
+            some = claimed[start : start + RENEWED_AT_ONCE]
+            for came in await asyncio.gather(*map(self._renew, some), return_exceptions=True):
+                if isinstance(came, Exception) and not isinstance(came, StoreUnavailable):
+                    log.error("renewal_failed", exc_info=came)
+
+    async def _renew(self, found: Named) -> None:
+        """Unless it has ended since it was found: its key may be free, and is not to be taken again."""
+        if not found.ended:
+            await self._claims.renew(found)
 
     def forget(self, ended_before_s: float) -> None:
         """Forget the replies of calls that ended before a moment."""

@@ -20,6 +20,7 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
 )
@@ -235,5 +236,5 @@ def _value(settings: Mapping[str | None, str | None], name: str) -> str:
     return settings.get(name) or ""
 
 
-LinkError = (RedisError, OSError)
+LinkError = (RedisError, RedisClusterException, OSError)
 """What a link raises when a batch fails."""

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from msgspec import Struct
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from gateway.errors import StoreUnavailable
@@ -28,6 +27,7 @@ from gateway.store.client import Link, LinkError
 from gateway.store.direct import Command
 from gateway.store.keys import PROBE_KEY
 from gateway.store.scripts import SCHEMA_CODE, Arg, Reply, Script
+from gateway.structs import Unique
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,15 @@ class Counters:
     breaker_opened: int = 0
 
 
-class _Request(Struct, eq=False):
+class _Request(Unique):
     script: Script
     keys: Sequence[str]
     args: Sequence[Arg]
     future: asyncio.Future[Reply]
     deadline_s: float
     with_source: bool = False
+    sent: bool = False
+    """The server may have run it, whatever came of its answer."""
 
     def command(self) -> Command:
         if self.with_source:
@@ -183,6 +185,7 @@ class Pipeline:
                 await self._turn()
             except Exception:
                 log.exception("store.pipeline_error")
+                self._breaker.failed(self._loop.time())
                 self._fail(self._in_flight, "hit an internal error")
                 self._in_flight = ()
 
@@ -236,6 +239,7 @@ class Pipeline:
         while queue and len(batch) < limit:
             request = queue.popleft()
             if not request.future.done():
+                request.sent = True
                 batch.append(request)
         return batch
 
@@ -243,17 +247,21 @@ class Pipeline:
         if not batch:
             return
         self._in_flight, sent_s = batch, self._loop.time()
+        replies: list[object] = []
+        lost: str | None = None
         try:
             replies = await self._execute(batch)
         except LinkError as error:
-            await self._lost(self._words(error))
-        else:
+            lost = self._words(error)
+        if lost is None:
             self._breaker.succeeded()
             took_s = self._loop.time() - sent_s
             self.counters.batches += 1
             self.counters.batch_seconds += took_s
             self.counters.slow_batches += took_s >= SLOW_S
             self._settle(batch, replies)
+        else:
+            await self._lost(lost)
         self._in_flight = ()
 
     async def _execute(self, batch: Sequence[_Request]) -> list[object]:
@@ -311,7 +319,9 @@ class Pipeline:
         for request in requests:
             if not request.future.done():
                 self.counters.failures += 1
-                request.future.set_exception(self._unavailable(why))
+                error = self._unavailable(why)
+                error.perhaps_done = request.sent
+                request.future.set_exception(error)
 
     def _expire(self) -> None:
         """Settle the requests whose time is over, in order of deadlines; the last of a batch has the batch's.
@@ -342,13 +352,16 @@ class Pipeline:
 
     async def _probe(self) -> bool:
         """Read a key that is never there; on recovery tell the owner."""
+        lost: str | None = None
         try:
             await self._in_time(self._link.execute([("EXISTS", PROBE_KEY)]))
             if not self.up:
                 async with asyncio.timeout(self._deadline_s):
                     await self._on_up()
         except LinkError as error:
-            await self._lost(self._words(error))
+            lost = self._words(error)
+        if lost is not None:
+            await self._lost(lost)
             return False
         self._breaker.succeeded()
         if not self.up:

@@ -122,9 +122,12 @@ class Recorder:
 
     async def flush(self) -> None:
         """Write what is buffered now. Raises: StoreUnavailable; the records stay buffered then."""
-        async with self._flushing:
+        await self._flushing.acquire()
+        try:
             for _ in range(-(-len(self._buffer) // _BATCH)):
                 await self._flush_batch()
+        finally:
+            self._flushing.release()
 
     async def close(self, deadline_s: float = 1.0) -> None:
         """Flush within the deadline and stop; what cannot be written is counted as dropped."""
@@ -147,11 +150,12 @@ class Recorder:
             await asyncio.sleep(self._interval_s)
             try:
                 await self.flush()
+                continue
             except StoreUnavailable:
-                await self._pause()
+                pass
             except Exception:
                 log.exception("recorder_flush_failed")
-                await self._pause()
+            await self._pause()
 
     async def _pause(self) -> None:
         self.counters.failed_flushes += 1

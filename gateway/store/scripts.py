@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import NamedTuple, Protocol, TypeAlias, cast
-
-from msgspec import Struct
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from gateway.store.keys import SCHEMA, Bounds, SessionKeys, index_key, lease_key
+from gateway.structs import Frozen
 
 Arg: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = "int | bytes | list[Reply] | None"
@@ -44,7 +43,7 @@ class Runner(Protocol):
         """Run one script. Raises: StoreUnavailable."""
 
 
-class StoredCall(Struct, frozen=True):
+class StoredCall(Frozen):
     """One call as `write_calls` takes it."""
 
     call_id: str
@@ -140,7 +139,7 @@ async def summarise(store: Runner, keys: SessionKeys) -> tuple[dict[str, str], i
     reply = await store.run(SUMMARISE, (keys.meta, keys.order), (SCHEMA,))
     if reply is None:
         return None
-    fields, calls = cast("tuple[list[bytes], int]", reply)
+    fields, calls = cast("list[Any]", reply)
     return _fields(fields), calls
 
 
@@ -161,7 +160,7 @@ async def view(store: Runner, keys: SessionKeys, deferred: str) -> SeenSession |
     reply = await store.run(VIEW, (keys.meta, keys.nodes, keys.place, deferred), (SCHEMA,))
     if reply is None:
         return None
-    fields, payloads, place, calls = cast("tuple[list[bytes], list[bytes], bytes | None, list[bytes]]", reply)
+    fields, payloads, place, calls = cast("list[Any]", reply)
     worker = None if place is None else place.decode().partition("|")[2]
     return SeenSession(_fields(fields), payloads, worker, frozenset(call.decode() for call in calls))
 

@@ -73,6 +73,7 @@ def test_every_type_can_come_from_the_environment() -> None:
         "LOOMGATE_STORE__URL": "redis://host/0",
         "LOOMGATE_REQUEST__ALLOW_HEADERS": "X-One, x-two",
         "LOOMGATE_SERVER__TRUST_GROUPS": '{"a": "g"}',
+        "LOOMGATE_SCHEDULE__TENANT_WEIGHTS": '{"a": 0.5}',
         "LOOMGATE_WORKER": "http://a, http://b:1/v1",
         "LOOMGATE_KEY": f'[{{"tenant": "t", "hash": "{HASH}"}}]',
         "LOOMGATE_HINTS__MODE": "observe",
@@ -85,6 +86,7 @@ def test_every_type_can_come_from_the_environment() -> None:
     assert settings.store.url == "redis://host/0"
     assert settings.request.allow_headers == ("X-One", "x-two")
     assert settings.server.trust_groups == {"a": "g"}
+    assert settings.schedule.tenant_weights == {"a": 0.5}
     assert [(worker.name, worker.url) for worker in settings.workers] == [("w0", "http://a"), ("w1", "http://b:1")]
     assert settings.keys[0].tenant == "t"
 

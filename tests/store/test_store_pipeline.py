@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.exceptions import BusyLoadingError, NoScriptError
+from redis.exceptions import BusyLoadingError, NoScriptError, RedisClusterException
 
 from gateway.errors import StoreUnavailable
 from gateway.store.open import Store, open_store
@@ -198,6 +198,47 @@ async def test_a_bug_in_a_link_hurts_one_batch_only(pipeline: Pipeline, link: Fa
     link.answer = lambda command: b"w0"
     assert await ask(pipeline) == b"w0"
     assert "store.pipeline_error" in caplog.text
+
+
+async def test_a_link_that_keeps_failing_in_ways_nobody_knows_opens_the_breaker(
+    pipeline: Pipeline, link: FakeLink
+) -> None:
+    def broken(command):
+        raise KeyError("bug")
+
+    link.answer = broken
+    for number in range(3):
+        with pytest.raises(StoreUnavailable):
+            await ask(pipeline, number)
+    assert pipeline.breaker_open
+    probes = link.probes
+    await asyncio.sleep(0)
+    assert link.probes <= probes + 1, "it asks again and again without a pause"
+
+
+async def test_a_cluster_that_nobody_reaches_is_down(pipeline: Pipeline, link: FakeLink) -> None:
+    """redis-py does not call that a RedisError."""
+
+    def unreachable(command):
+        raise RedisClusterException("Redis Cluster cannot be connected.")
+
+    link.answer = unreachable
+    for number in range(3):
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await ask(pipeline, number)
+    assert pipeline.breaker_open
+    assert not pipeline.up
+
+
+async def test_whether_a_request_may_have_been_done_is_said(pipeline: Pipeline, link: FakeLink) -> None:
+    link.go.clear()
+    sent = ask(pipeline)
+    await asyncio.sleep(0.01)
+    queued = [ask(pipeline, number) for number in range(1, 9)]
+    refused = ask(pipeline, 9)
+    outcomes = await asyncio.gather(sent, refused, return_exceptions=True)
+    assert [outcome.perhaps_done for outcome in outcomes] == [True, False]
+    await asyncio.gather(*queued, return_exceptions=True)
 
 
 async def test_closing_finishes_what_is_queued_and_refuses_the_rest(pipeline: Pipeline, link: FakeLink) -> None:
