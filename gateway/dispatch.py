@@ -8,7 +8,8 @@ call. However it ends, the core and `ended` hear of it exactly once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -260,12 +261,12 @@ class Dispatcher:
 
     async def _relay_produced(self, call: Call, reply: OpenReply, send: Send, tee: Tee) -> None:
         """Others may wait for what it says: the engine is not held up by a slow client."""
-        takes_out, commit = _takes_usage_out(call), self._commit
-
-        def relay(behind: Send) -> Awaitable[None]:
-            return relay_stream(call, reply, LastEvent(behind).send, self.learns, takes_out, tee=tee, commit=commit)
-
+        relay = partial(self._relay_behind, call, reply, tee)
         await through_backlog(send, self._dataflow.value_bytes, relay)
+
+    async def _relay_behind(self, call: Call, reply: OpenReply, tee: Tee, behind: Send) -> None:
+        takes_out, commit = _takes_usage_out(call), self._commit
+        await relay_stream(call, reply, LastEvent(behind).send, self.learns, takes_out, tee=tee, commit=commit)
 
     async def _confirm(self, call: Call, plan: Plan, reply: OpenReply) -> None:
         try:

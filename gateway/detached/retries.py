@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.types import Message, Send
 from xxhash import xxh3_128_hexdigest
@@ -187,19 +188,16 @@ class Retries:
 
     def _keeping(self, found: Named, send: Send) -> Send:
         """A `send` that keeps a reply for all replicas before its end goes out: it is not made a second time."""
-        if not found.claimed:
-            return send
+        return partial(self._kept_first, found, send) if found.claimed else send
 
-        async def keeping(message: Message) -> None:
-            is_end = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_end and found.succeeded and found.call.fault is None:
-                reply = found.kept(found.name.fingerprint, 0.0).reply
-                with contextlib.suppress(StoreUnavailable):
-                    await self._claims.finish(found.name, found.call.call_id, reply)
-                    found.finished = True
-            await send(message)
-
-        return keeping
+    async def _kept_first(self, found: Named, send: Send, message: Message) -> None:
+        is_end = message["type"] == "http.response.body" and not message.get("more_body")
+        if is_end and found.succeeded and found.call.fault is None:
+            reply = found.kept(found.name.fingerprint, 0.0).reply
+            with contextlib.suppress(StoreUnavailable):
+                await self._claims.finish(found.name, found.call.call_id, reply)
+                found.finished = True
+        await send(message)
 
     def _end(self, found: Named) -> None:
         """Keep the reply, or let the next request of that name be a new call."""

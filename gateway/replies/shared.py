@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from starlette.types import Message, Send
 
@@ -91,12 +92,7 @@ class SharedReply:
 
     def tee(self, send: Send) -> Send:
         """A `send` that records what goes to the first client."""
-
-        async def recording(message: Message) -> None:
-            self._record(message)
-            await send(message)
-
-        return recording
+        return partial(self._recorded, send)
 
     async def follow(self, send: Send, gone: Callable[[], bool]) -> bool:
         """Send a later client all of the reply; False if the call ended without a whole one.
@@ -169,6 +165,10 @@ class SharedReply:
             raise error
         await send({"type": "http.response.body", "body": broken_event(self.call, error)})
         return True
+
+    async def _recorded(self, send: Send, message: Message) -> None:
+        self._record(message)
+        await send(message)
 
     def _record(self, message: Message) -> None:
         if message["type"] == "http.response.body":
