@@ -9,6 +9,7 @@ are shared: inferred ones are known to the replica that inferred them. Steering 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -51,7 +52,7 @@ class Placements:
         self._placed = placed
         self._background = background
         self._ran_on = ran_on
-        self._confirmed_s: dict[str, float] = {}
+        self._confirmed_s: OrderedDict[str, float] = OrderedDict()
         """When the store was last told or asked of a program, in order of its first time."""
 
     async def recall(self, call: Call) -> None:
@@ -121,7 +122,7 @@ class Placements:
         confirmed_s = self._confirmed_s
         confirmed_s[program] = now_s
         if len(confirmed_s) > CONFIRMED_LIMIT:
-            del confirmed_s[next(iter(confirmed_s))]
+            confirmed_s.popitem(last=False)
 
     async def _claim(self, tenant: str, session: str, program: str, worker: str, replaces: str | None) -> None:
         winner = await self._store.claim_placement(tenant, session, worker, replaces)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -48,8 +49,8 @@ class Retries:
         self._reply_bytes = reply_bytes
         self._room = Room(ROOM_BYTES, self._evict)
         self._running: dict[tuple[str, str], Named] = {}
-        self._ended: dict[tuple[str, str], EndedReply] = {}
-        """In the order of their ends."""
+        self._ended: OrderedDict[tuple[str, str], EndedReply] = OrderedDict()
+        """In the order of their ends. A plain dict finds its first item ever later, the more there were before."""
 
     @property
     def held(self) -> int:
@@ -130,7 +131,8 @@ class Retries:
         """Forget the oldest reply; False if there is none."""
         if not self._ended:
             return False
-        self._room.used_bytes -= self._ended.pop(next(iter(self._ended))).held_bytes
+        _, ended = self._ended.popitem(last=False)
+        self._room.used_bytes -= ended.held_bytes
         return True
 
     def _is_another(self, call: Call, name: RetryName, fingerprint: str) -> bool:

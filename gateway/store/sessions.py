@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ class Sessions:
         self._store = store
         self._bounds = bounds or Bounds()
         self._clock = clock
-        self._listed: dict[tuple[str, str], None] = {}
+        self._listed: OrderedDict[tuple[str, str], None] = OrderedDict()
         """The latest last."""
 
     def declare(self, tenant: str, session: str, record: Record) -> asyncio.Future[bytes | None]:
@@ -103,7 +104,7 @@ class Sessions:
         listed = self._listed
         listed[tenant, session] = None
         if len(listed) > _LISTED:
-            del listed[next(iter(listed))]
+            listed.popitem(last=False)
         touch = scripts.touch_sessions(self._store, tenant, {session: touched_at}, bounds=self._bounds)
         touch.add_done_callback(ignored)
 
