@@ -60,8 +60,7 @@ class Pool:
 
     async def connect(self, limit_s: float) -> Connection:
         """Open a connection. Raises: Unreachable."""
-        if self._closed:
-            raise Unreachable("the connections to this worker are closed")
+        self._check_open()
         try:
             async with asyncio.timeout(min(limit_s, self._limits.connect_s)):
                 _, connection = await self._loop.create_connection(
@@ -69,10 +68,16 @@ class Pool:
                 )
         except (OSError, TimeoutError, UnicodeError) as error:
             raise Unreachable(f"no connection to {self._host}:{self._port}: {error or 'timed out'}") from error
-        if self._closed:
+        try:
+            self._check_open()
+        except Unreachable:
             connection.fail(Disconnected("closed"))
-            raise Unreachable("the connections to this worker are closed")
+            raise
         return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unreachable("the connections to this worker are closed")
 
     async def close(self) -> None:
         """Abort everything and wait until it is gone. No connection can be opened afterwards."""

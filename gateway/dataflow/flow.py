@@ -249,8 +249,7 @@ class Dataflow:
             await items.settle()
         if plan is None:
             return
-        if plan.fenced is not None:
-            raise await self._outputs.superseded(call, plan, plan.fenced)
+        await self._check_fence(call, plan)
         if not plan.undone:
             return
         if reply is None:
@@ -267,8 +266,7 @@ class Dataflow:
             await self._outputs.fail(call, plan, f"its transform gave no value: {failed.reason}")
             return
         if not await self._outputs.commit(call, plan, values, items.names if items is not None else ()):
-            if plan.fenced is not None:
-                raise await self._outputs.superseded(call, plan, plan.fenced)
+            await self._check_fence(call, plan)
             return
         plan.undone = False
         plan.committed = values if plan.owner is not None else None
@@ -279,6 +277,10 @@ class Dataflow:
         """Commit what a map gave, once all of its items are. Raises: StoreUnavailable."""
         if plan.undone:
             plan.undone = not await self._outputs.write(call, plan, lists) and plan.undone
+        await self._check_fence(call, plan)
+
+    async def _check_fence(self, call: Call, plan: Plan) -> None:
+        """Raises: StoreUnavailable (its Superseded), or Conflict, where its outputs are no longer this call's."""
         if plan.fenced is not None:
             raise await self._outputs.superseded(call, plan, plan.fenced)
 

@@ -6,11 +6,16 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from gateway.background import Background
 from gateway.errors import StoreUnavailable
 from gateway.intake import program_key
 from gateway.placements import CONFIRM_EVERY_S, Placements
 from gateway.schedule.events import PlacementLearned
+
+pytestmark = pytest.mark.plain
+"""Its calls are doubles."""
 
 PROGRAM = program_key("acme", "s")
 

@@ -6,10 +6,15 @@ from dataclasses import replace as change
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from gateway.dataflow.programs import Programs
 from gateway.nouns import ReadyCall
 from gateway.schedule.events import Restood
 from hints.model import NO_HINT, Hint
+
+pytestmark = pytest.mark.plain
+"""Its calls are doubles."""
 
 
 def a_call(name: str, hint: Hint) -> Any:
