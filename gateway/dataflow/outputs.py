@@ -126,7 +126,7 @@ class Outputs:
         """Why the store did not take a value of this call, for its client. Raises: StoreUnavailable."""
         session = session_of(call)
         variable = (await self._variables.read(call.tenant, session, (name,)))[name]
-        links: Sequence[Link] = [] if variable.cause is None else variable.cause.links
+        links = () if variable.cause is None else variable.cause.links
         if links and links[-1].reason == CANCELLED:
             return session_cancelled()
         if variable.state in (State.DECLARED, State.VALUE) and variable.call_id != (plan.owner or call.call_id):

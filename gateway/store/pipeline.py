@@ -185,8 +185,7 @@ class Pipeline:
                 await self._turn()
             except Exception:
                 log.exception("store.pipeline_error")
-                self._breaker.failed(self._loop.time())
-                self._fail(self._in_flight, "hit an internal error")
+                self._failed("hit an internal error")
                 self._in_flight = ()
 
     async def _turn(self) -> None:
@@ -300,6 +299,10 @@ class Pipeline:
         return self._unavailable(f"refused {request.script.name} ({str(reply).partition(' ')[0]})")
 
     async def _lost(self, why: str) -> None:
+        self._failed(why)
+        await self._bounded(self._link.drop())
+
+    def _failed(self, why: str) -> None:
         self._breaker.failed(self._loop.time())
         self.down_because = why
         self._fail(self._in_flight, why)
@@ -307,7 +310,6 @@ class Pipeline:
             self._went_down(why)
             self._fail(self._queue, why)
             self._queue.clear()
-        await self._bounded(self._link.drop())
 
     def _went_down(self, why: str) -> None:
         if self.up:

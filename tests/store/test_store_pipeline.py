@@ -211,6 +211,7 @@ async def test_a_link_that_keeps_failing_in_ways_nobody_knows_opens_the_breaker(
         with pytest.raises(StoreUnavailable):
             await ask(pipeline, number)
     assert pipeline.breaker_open
+    assert not pipeline.up
     probes = link.probes
     await asyncio.sleep(0)
     assert link.probes <= probes + 1, "it asks again and again without a pause"
