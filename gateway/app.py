@@ -34,7 +34,7 @@ from gateway.control.variable_access import VariableAccess
 from gateway.control.variable_stream import VariableStream
 from gateway.control.variables import variable_routes
 from gateway.dataflow.flow import Dataflow
-from gateway.dataflow.kept_items import KeptItems
+from gateway.dataflow.kept_replies import KeptReplies
 from gateway.dataflow.live import Live
 from gateway.dataflow.maps import Maps
 from gateway.dataflow.owners import Owners
@@ -70,11 +70,11 @@ from gateway.sharing import Sharing
 from gateway.store.awaited import Awaited
 from gateway.store.cancellations import CancellationList
 from gateway.store.deferred import Deferred as DeferredStore
+from gateway.store.kept_replies import ReplyRows
 from gateway.store.keys import Bounds
 from gateway.store.learned import Learned
 from gateway.store.leases import Leases
 from gateway.store.liveness import Liveness
-from gateway.store.map_items import MapItems
 from gateway.store.recorder import Recorder
 from gateway.store.retries import RetryKeys
 from gateway.store.sessions import Sessions
@@ -207,8 +207,8 @@ class Gateway:
             ahead=self.ahead,
             owners=self.owners,
         )
-        kept_items = KeptItems(MapItems(self.store, self._bounds), self.dataflow)
-        self.maps = Maps(self.parking, self.dataflow, self.intake.item, kept_items)
+        self.kept_replies = KeptReplies(ReplyRows(self.store, self._bounds), self.dataflow)
+        self.maps = Maps(self.parking, self.dataflow, self.intake.item, self.kept_replies)
 
     def _build_dispatch(self) -> Gate:
         """Assemble what places calls, runs them and learns from their ends; what they pass before it."""
@@ -253,6 +253,7 @@ class Gateway:
             salt=self._salts,
             dataflow=self.dataflow,
             maps=self.maps,
+            kept=self.kept_replies,
             bodies=self.bodies,
             started=self.resolver.started,
             computed=self.resolver.computed,
@@ -272,7 +273,8 @@ class Gateway:
             bodies=self.bodies,
             awaits=self.parking.awaits,
             why_not=lambda: self.store.status().why_not,
-            can_run=lambda: self.fleet.in_rotation() > 0,
+            models=self.fleet.models,
+            kept=self.kept_replies,
             ended=self.resolver.ended,
             left=self.programs.ended,
         )
@@ -335,6 +337,7 @@ class Gateway:
         )
         self.dispatcher.limits = attempt_limits(settings)
         self.parking.limit_per_tenant = self.deferred.limit_per_tenant = settings.limits.parked_per_tenant
+        self.deferred.total_s = settings.timeouts.total_s
         self.maps.limit_items = settings.limits.map_items
         self.maps.limit_bytes = settings.limits.reply_bytes
         self.dataflow.input_s = settings.timeouts.input_s

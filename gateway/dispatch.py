@@ -27,6 +27,7 @@ from engines.base import (
 )
 from gateway.call import Call, Listener
 from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.kept_replies import KeptReplies
 from gateway.dataflow.maps import Maps
 from gateway.errors import LoomgateError, NoWorker
 from gateway.failed_attempts import broke_off, evicted, fault, swallows
@@ -49,6 +50,7 @@ from gateway.replies.tee import Tee
 from gateway.schedule.events import Cancelled, Dispatch, Failed, Finished, FirstByte
 from gateway.states import CallState, Outcome
 from gateway.variables.plan import Plan
+from gateway.variables.spool import parse_produced
 from gateway.variables.values import ProducedReply
 from gateway.wire.headers import worker_headers
 from gateway.wire.request import upstream_body
@@ -77,6 +79,7 @@ class Dispatcher:
         salt: Callable[[str], str | None],
         dataflow: Dataflow,
         maps: Maps,
+        kept: KeptReplies,
         bodies: Bodies,
         started: Listener,
         computed: Listener,
@@ -85,6 +88,7 @@ class Dispatcher:
         self.limits = limits
         self._dataflow = dataflow
         self._maps = maps
+        self._kept = kept
         self._bodies = bodies
         self.learns = True
         self.salt = salt
@@ -245,7 +249,7 @@ class Dispatcher:
                     await self._relay_produced(call, reply, send, self._dataflow.tee(call, plan))
             else:
                 commits = produces or (plan is not None and plan.unsaved)
-                await relay_whole(call, reply, send, self.learns, self._commit if commits else None)
+                await relay_whole(call, reply, send, self.learns, self._commit_whole if commits else None)
         except LoomgateError:
             if not reply.streams:
                 call.first_byte_s = None
@@ -276,14 +280,30 @@ class Dispatcher:
             reply.response.abort()
             raise
 
+    async def _commit_whole(self, call: Call, body: bytes) -> bytes:
+        """The same for a reply that came whole; that of a deferred call is kept before its values can be read."""
+        plan = call.plan
+        self._is_computed(call)
+        if plan is not None and plan.unsaved:
+            await self._dataflow.confirm(call, plan)
+        if call.leased and plan is not None and plan.undone:
+            body = await self._kept.keep_whole(call, body)
+        await self._dataflow.commit(call, parse_produced(body))
+        return body
+
     async def _commit(self, call: Call, produced: ProducedReply | None) -> None:
-        """The engine is done with the call: its place is free while the store takes its inputs and its values."""
-        plan, call.computed = call.plan, True
-        self._loop.feed(Finished(call.call_id, call.usage))
-        self._computed(call)
+        """The store takes the inputs of a call and then its values."""
+        plan = call.plan
+        self._is_computed(call)
         if plan is not None and plan.unsaved:
             await self._dataflow.confirm(call, plan)
         await self._dataflow.commit(call, produced)
+
+    def _is_computed(self, call: Call) -> None:
+        """The engine is done with the call: its place is free while the store works."""
+        call.computed = True
+        self._loop.feed(Finished(call.call_id, call.usage))
+        self._computed(call)
 
     def _settle(self, call: Call) -> None:
         if call.computed:

@@ -100,6 +100,10 @@ class Fleet:
         models = {model for worker in self for model in worker.info.models}
         return models.pop() if len(models) == 1 else None
 
+    def models(self) -> set[str]:
+        """What the workers serve that get calls."""
+        return {model for worker in self if worker.state is WorkerState.UP for model in worker.info.models}
+
     def in_rotation(self) -> int:
         """How many workers get calls."""
         return sum(worker.state is WorkerState.UP for worker in self._workers.values())

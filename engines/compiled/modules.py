@@ -17,6 +17,7 @@ COMPILED: Final = (
     "gateway/cache/*.py",
     "gateway/call.py",
     "gateway/dataflow/flow.py",
+    "gateway/dataflow/insist.py",
     "gateway/dataflow/outputs.py",
     "gateway/dataflow/programs.py",
     "gateway/detached/named.py",

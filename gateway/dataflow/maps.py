@@ -20,7 +20,7 @@ from engines.base import RawHeaders
 from gateway.call import Call
 from gateway.dataflow.errors import UpstreamFailed
 from gateway.dataflow.flow import Dataflow
-from gateway.dataflow.kept_items import KeptItems
+from gateway.dataflow.kept_replies import KeptReplies
 from gateway.dataflow.parking import Parking
 from gateway.errors import LoomgateError, TooLarge, WorkerFailed
 from gateway.replies.collected import Collected
@@ -43,7 +43,7 @@ Waiting = asyncio.Task[Mapping[str, StoredValue]]
 class Maps:
     """Runs mapped calls. Each item runs in a task that its map owns."""
 
-    def __init__(self, parking: Parking, dataflow: Dataflow, derive: Derive, kept: KeptItems) -> None:
+    def __init__(self, parking: Parking, dataflow: Dataflow, derive: Derive, kept: KeptReplies) -> None:
         """`kept` are the replies of deferred maps' items."""
         self.limit_items = 500
         self.limit_bytes = 64 << 20

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from gateway.call import Call
 from gateway.dataflow.errors import taken_error
+from gateway.dataflow.insist import insist
 from gateway.dataflow.item_commits import ITEMS_AT_ONCE, ItemCommits
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.watch import Saved
 from gateway.errors import LoomgateError, StoreUnavailable, Superseded, session_cancelled
-from gateway.store.scripts import SCHEMA_CODE
 from gateway.store.variable import (
     CANCELLED,
     Cause,
@@ -38,8 +38,6 @@ CLOSE_S = 2.0
 FAIL_AGAIN_S = (0.2, 0.5, *(1.0,) * 60)
 """Pauses between tries to tell the store that a call gave no value: until then its consumers wait, and a retry is
 told that the name is taken. With the store down a try costs nothing."""
-COMMIT_AGAIN_S: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-"""Pauses between tries to commit, before a reply that was generated is lost to its client as a 503."""
 RETRY_AFTER_S = 1.0
 FIRST_EPOCH = 1
 """Of a declaration whose answer was lost: the store may have it all the same."""
@@ -99,7 +97,7 @@ class Outputs:
         answer: _Answer | None = None
         try:
             self._parking.hand_over(call.tenant, session_of(call), stored, saved)
-            answer = await self._insist(commit)
+            answer = await insist(commit)
         finally:
             saved.set_result(isinstance(answer, Committed))
         if isinstance(answer, Committed):
@@ -110,17 +108,6 @@ class Outputs:
             plan.fenced = answer.name
         await self.fail(call, plan, _not_committed(answer))
         return False
-
-    async def _insist(self, commit: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """The engine's work is done, and the store may be back in a moment. Raises: StoreUnavailable."""
-        for pause_s in COMMIT_AGAIN_S:
-            try:
-                return await commit()
-            except StoreUnavailable as error:
-                if error.code == SCHEMA_CODE:
-                    raise
-            await asyncio.sleep(pause_s)
-        return await commit()
 
     async def superseded(self, call: Call, plan: Plan, name: str) -> LoomgateError:
         """Why the store did not take a value of this call, for its client. Raises: StoreUnavailable."""

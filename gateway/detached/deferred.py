@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+
+from msgspec.structs import replace
 
 from engines.base import RawHeaders
 from gateway.call import Call, Listener
+from gateway.dataflow.kept_replies import KeptReplies
 from gateway.dispatch import Dispatcher
 from gateway.errors import BadRequest, Dialect, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
 from gateway.gate import Gate
@@ -26,6 +29,8 @@ from hints.model import HintError
 
 HOLD_EVERY_S = 2.0
 MAX_ATTEMPTS = 3
+MODEL_LOOKS = 30
+"""How often it is looked, `HOLD_EVERY_S` apart, whether the model of a call that was taken over is served."""
 FINISH_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
 """Pauses between tries to write an outcome; after the last one the lease runs out and another attempt is made."""
 log = logging.getLogger(__name__)
@@ -44,14 +49,15 @@ class DeferredCalls:
         bodies: Bodies,
         awaits: Callable[[str, str, Iterable[str]], bool],
         why_not: Callable[[], str | None],
-        can_run: Callable[[], bool],
+        models: Callable[[], Collection[str]],
+        kept: KeptReplies,
         ended: Listener,
         left: Listener,
     ) -> None:
         """`awaits` says whether calls of this replica wait for one of these variables of a session.
 
-        `why_not` says why the store may lose what it was given, None if it may not; `can_run` whether any worker
-        gets calls, without which nothing is taken over: who has just begun knows of no model yet.
+        `why_not` says why the store may lose what it was given, None if it may not; `models` what is served just
+        now: without any nothing is taken over, since who has just begun knows of no model yet.
 
         `ended` hears of calls that were not accepted after all, `left` of each that this replica is done with.
         """
@@ -65,7 +71,10 @@ class DeferredCalls:
         self._bodies = bodies
         self._awaits = awaits
         self._why_not = why_not
-        self._can_run = can_run
+        self._models = models
+        self._kept = kept
+        self.total_s = 3600.0
+        """How long a call may take, in which it waits for a worker of its model to be up."""
         self._running: dict[str, _Run] = {}
         """By their names among the leases."""
         self._of_tenant: Counter[str] = Counter()
@@ -115,7 +124,7 @@ class DeferredCalls:
             if asked and isinstance(error, StoreUnavailable):
                 self._withdraw(stored, error)
             raise
-        call.leased = True
+        self._adopt(call)
         self._start(stored.name, call.tenant, call, length_bytes)
         return accepted
 
@@ -161,7 +170,7 @@ class DeferredCalls:
         while True:
             await asyncio.sleep(HOLD_EVERY_S)
             try:
-                take = TAKE_AT_ONCE if self._bodies.has_room and self._can_run() else 0
+                take = TAKE_AT_ONCE if self._bodies.has_room and self._models() else 0
                 holding = await self._store.hold(list(self._running), take=take)
             except StoreUnavailable:
                 continue
@@ -235,6 +244,10 @@ class DeferredCalls:
         try:
             if run.call is None:
                 run.call = await self._rebuild(stored, route)
+                kept = await self._recall(run.call)
+                if kept is not None:
+                    return kept
+                await self._until_served(run.call.ready.model)
             await self._dispatcher.run(run.call, list(stored.headers), collected.send)
         except StoreUnavailable:
             raise
@@ -269,9 +282,33 @@ class DeferredCalls:
             call = self._intake.admit(stored.tenant, route, list(stored.headers), stored.body, stored.call_id)
         except HintError as error:
             raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
-        call.leased = True
+        self._adopt(call)
         await self._gate.take_over(call)
         return call
+
+    def _adopt(self, call: Call) -> None:
+        """The call is this replica's to run, and waits for workers as long as it may take."""
+        call.leased = True
+        call.ready = replace(call.ready, grace_s=self.total_s)
+
+    async def _recall(self, call: Call) -> DeferredReply | None:
+        """The reply that another attempt came to, whose values may have been read. Raises: StoreUnavailable."""
+        plan = call.plan
+        if plan is None or not plan.undone or plan.over is not None:
+            return None
+        body = await self._kept.recall_whole(call, plan)
+        if body is None:
+            return None
+        call.end(Outcome.DONE, 200, asyncio.get_running_loop().time())
+        self._ended(call)
+        return DeferredReply(200, body)
+
+    async def _until_served(self, model: str) -> None:
+        """Until a worker that serves the model has been seen, or it is likely that none does."""
+        for _ in range(MODEL_LOOKS):
+            if model in self._models():
+                return
+            await asyncio.sleep(HOLD_EVERY_S)
 
     async def _finish(self, stored: DeferredCall, reply: DeferredReply) -> None:
         for pause_s in FINISH_AGAIN_S:

@@ -14,13 +14,14 @@ from gateway.errors import Dialect, LoomgateError, WorkerFailed, error_body
 from gateway.replies.gather import gather
 from gateway.replies.tee import ItemsTee, Tee
 from gateway.structs import Unique
-from gateway.variables.spool import parse_produced
 from gateway.variables.values import ProducedReply
 from gateway.wire.headers import client_headers, is_event_stream, latin1
 from gateway.wire.reply import StreamedOutput, read_reply, read_usage
 from gateway.wire.sse import UsageTap
 
 Commit = Callable[[Call, ProducedReply | None], Awaitable[None]]
+CommitWhole = Callable[[Call, bytes], Awaitable[bytes]]
+"""Commits the values of a whole reply; the reply to pass on, another one where an earlier attempt kept one."""
 """Commits what a reply gives; None for a reply that cannot be read. Raises: StoreUnavailable."""
 
 
@@ -80,14 +81,14 @@ async def gathered(opening: Awaitable[OpenReply], tee: ItemsTee, limit_bytes: in
     return OpenReply(response, whole, False)
 
 
-async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, commit: Commit | None) -> None:
+async def relay_whole(call: Call, reply: OpenReply, send: Send, learn: bool, commit: CommitWhole | None) -> None:
     """Pass an unstreamed reply on, and note its usage and output. Its values are committed before it is seen."""
     response, body = reply.response, reply.body
     if response.status == 200:
         call.usage, output = read_reply(call.request.route.shape, body)
         call.output = output if learn else None
         if commit is not None:
-            await commit(call, parse_produced(body))
+            body = await commit(call, body)
     headers = client_headers(response.headers)
     headers.append((b"content-length", b"%d" % len(body)))
     headers += workflow_headers(call)

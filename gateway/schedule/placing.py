@@ -54,7 +54,9 @@ class Placing:
         if not workers:
             self.filling.unwant(entry.call.call_id)
             if not self._is_refused(entry, new, now_s, effects):
-                self._board.strand(entry, now_s, now_s + self._settings.no_worker_grace_s)
+                grace_s = entry.call.grace_s
+                grace_s = self._settings.no_worker_grace_s if grace_s is None else grace_s
+                self._board.strand(entry, now_s, now_s + grace_s)
             return
         choice = self._choose(entry, workers, now_s)
         if entry.call.program is not None:

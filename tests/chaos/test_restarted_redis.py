@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from engines.simulated import Behaviour
-from gateway.dataflow import outputs
+from gateway.dataflow import insist
 from tests.chaos.conftest import RedisProcess
 
 SLOW = Behaviour(decode_tokens_per_s=20, output_tokens=20)
@@ -88,7 +88,7 @@ async def test_a_retry_right_after_a_restart_is_not_told_that_its_name_is_taken(
     make_rig, own_redis: RedisProcess, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its first run could not commit, nor could the store hear of that yet."""
-    monkeypatch.setattr(outputs, "COMMIT_AGAIN_S", (0.05,))
+    monkeypatch.setattr(insist, "AGAIN_S", (0.05,))
     settings = {"store__url": own_redis.url, "store__deadline_ms": 250}
     rig = await make_rig(SLOW, **settings)
     other = await make_rig(worker_urls=rig.worker_urls, **settings)

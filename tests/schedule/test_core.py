@@ -48,8 +48,10 @@ def call(
     program: str | None = None,
     tenant: str = "t",
     model: str = "m",
+    grace_s: float | None = None,
 ) -> Arrived:
-    return Arrived(ReadyCall(name, tenant, model, at_s, tokens, output, chain=chain, program=program))
+    ready = ReadyCall(name, tenant, model, at_s, tokens, output, chain=chain, program=program, grace_s=grace_s)
+    return Arrived(ready)
 
 
 def chain_of(*hashes: int, tokens: int = 500) -> Chain:
@@ -78,6 +80,15 @@ def test_calls_wait_out_the_grace_while_all_workers_are_down():
     assert scheduler.on(call("c", 2.0), 2.0) == []
     assert scheduler.on(Tick(), 11.9) == []
     assert scheduler.on(Tick(), 12.0) == [Reject("c", Refusal.NO_WORKER)]
+
+
+def test_a_call_may_have_more_grace_than_others():
+    scheduler = core("w0", no_worker_grace_s=10.0)
+    scheduler.on(WorkerDown("w0"), 1.0)
+    scheduler.on(call("patient", 2.0, grace_s=100.0), 2.0)
+    scheduler.on(call("c", 3.0), 3.0)
+    assert scheduler.on(Tick(), 13.0) == [Reject("c", Refusal.NO_WORKER)]
+    assert sent(scheduler.on(WorkerUp("w0", ("m",)), 101.0)) == [("patient", "w0")]
 
 
 def test_calls_that_were_queued_when_the_last_worker_went_down_have_the_same_grace():

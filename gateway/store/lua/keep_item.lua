@@ -1,7 +1,7 @@
--- Keeps the reply of one item of a deferred map: the first one that comes.
+-- Keeps a reply of a deferred call, of a map that of one item: the first one that comes.
 -- KEYS items, deferred
--- ARGV schema, ttl_s, call id of the map, number of the item, its reply ('' to ask for the one that is kept)
--- Returns the reply that is kept ('' if there is none yet); nil if the map has its outcome already.
+-- ARGV schema, ttl_s, call id, number of the item (0: its own), its reply ('' to ask for the one that is kept)
+-- Returns the reply that is kept ('' if there is none yet); nil if the call has its outcome already.
 if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then
   return nil
 end

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from engines.simulated import Behaviour
-from gateway.dataflow import outputs
+from gateway.dataflow import insist
 from gateway.errors import StoreUnavailable
 from gateway.store.variable import Cause, Declaration, Declared, Link, StoredValue
 from tests.gateway.conftest import MakeRig, Rig
@@ -163,7 +163,7 @@ async def test_a_store_that_is_away_fails_the_consumer_with_its_producer(
     slow_disk: tuple[Rig, Disk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, disk = slow_disk
-    monkeypatch.setattr(outputs, "COMMIT_AGAIN_S", ())
+    monkeypatch.setattr(insist, "AGAIN_S", ())
 
     async def away(*_: object) -> object:
         raise StoreUnavailable("The store is away.", retry_after_s=1.0)

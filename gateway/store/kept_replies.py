@@ -1,7 +1,7 @@
-"""Replies of the items of deferred maps, kept until the map has its outcome: what one attempt got, the next has.
+"""Replies of deferred calls that produce something, kept until the outcome: what one attempt got, the next has.
 
-The first reply of an item that is kept is its reply for good, whichever attempt at the map it is from: its values
-are cut from that one, so that two attempts never commit two values.
+Of a map one an item, of any other call its own. The first that is kept stands for good, whichever attempt it is
+from: values are cut from that one, so that two attempts never commit two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.store.scripts import Runner, load
 _KEEP = load("keep_item")
 
 
-class MapItems:
+class ReplyRows:
     """Reads and writes these replies. Every method raises StoreUnavailable within the store's deadline."""
 
     def __init__(self, store: Runner, bounds: Bounds | None = None) -> None:
@@ -22,7 +22,7 @@ class MapItems:
         self._ttl_s = (bounds or Bounds()).session_ttl_s
 
     async def keep(self, tenant: str, session: str, call_id: str, index: int, reply: bytes = b"") -> bytes | None:
-        """Keep the reply of an item, unless there is one; the one that counts. None if the map is over.
+        """Keep the reply of that number, unless there is one; the one that counts. None if the call is over.
 
         Without a `reply` it is asked for: `b""` if none is kept.
         """

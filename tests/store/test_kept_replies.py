@@ -7,7 +7,7 @@ import asyncio
 from redis.asyncio import Redis
 
 from gateway.store.deferred import Deferred, DeferredCall, DeferredReply
-from gateway.store.map_items import MapItems
+from gateway.store.kept_replies import ReplyRows
 from gateway.store.open import Store
 
 HERE = ("acme", "s1", "c1")
@@ -15,7 +15,7 @@ CALL = DeferredCall(*HERE, "/v1/chat/completions", (), b"{}", 0.0)
 
 
 async def test_of_two_attempts_the_first_reply_of_an_item_counts(store: Store) -> None:
-    items = MapItems(store)
+    items = ReplyRows(store)
     await Deferred(store, "replica-1").accept(CALL, "m")
     assert await items.keep(*HERE, 0) == b""
 
@@ -27,7 +27,7 @@ async def test_of_two_attempts_the_first_reply_of_an_item_counts(store: Store) -
 
 
 async def test_with_the_outcome_they_go_and_none_comes_after_it(store: Store, raw: Redis) -> None:
-    items, deferred = MapItems(store), Deferred(store, "replica-1")
+    items, deferred = ReplyRows(store), Deferred(store, "replica-1")
     await deferred.accept(CALL, "m")
     await items.keep(*HERE, 0, b"reply")
     await deferred.finish(CALL, DeferredReply(200, b"done"))

@@ -1,27 +1,35 @@
-"""Items of deferred maps: a reply is kept before its values are committed, for another attempt to go on with."""
+"""What deferred calls produce: a reply is kept before its values are committed, for another attempt to go on with.
+
+Of a map each item's reply is kept, of any other call its own.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from gateway.call import Call
 from gateway.dataflow.flow import Dataflow
+from gateway.dataflow.insist import insist
 from gateway.errors import Superseded
 from gateway.variables.plan import Plan
 from gateway.variables.spool import parse_produced
 
+WHOLE = 0
+"""The number of a call's own reply, which is all it has."""
 
-class ItemStore(Protocol):
-    """Replies of items. Raises: StoreUnavailable."""
+
+class ReplyStore(Protocol):
+    """Replies, numbered. Raises: StoreUnavailable."""
 
     async def keep(self, tenant: str, session: str, call_id: str, index: int, reply: bytes = b"") -> bytes | None:
-        """Keep a reply unless there is one; the one that counts (`b""`: there is none; None: the map is over)."""
+        """Keep a reply unless there is one; the one that counts (`b""`: there is none; None: the call is over)."""
 
 
-class KeptItems:
-    """Between a map and the store."""
+class KeptReplies:
+    """Between deferred calls and the store."""
 
-    def __init__(self, store: ItemStore, dataflow: Dataflow) -> None:
+    def __init__(self, store: ReplyStore, dataflow: Dataflow) -> None:
         self._store = store
         self._dataflow = dataflow
 
@@ -42,10 +50,21 @@ class KeptItems:
         await self._commit(item, plan, body)
         return body
 
+    async def recall_whole(self, call: Call, plan: Plan) -> bytes | None:
+        """The reply that an earlier attempt kept, its values committed once more. Raises: StoreUnavailable."""
+        return await self.recall(call, call, plan, WHOLE)
+
+    async def keep_whole(self, call: Call, body: bytes) -> bytes:
+        """Keep the reply of a call; the one that counts, whose values are yet to be committed.
+
+        Raises: StoreUnavailable; its Superseded if the call has its outcome.
+        """
+        return await insist(partial(self._keep, call, WHOLE, body))
+
     async def _keep(self, call: Call, index: int, body: bytes) -> bytes:
         kept = await self._store.keep(call.tenant, call.hint.session or "", call.call_id, index, body)
         if kept is None:
-            raise Superseded(f"The map {call.call_id} is over.")
+            raise Superseded(f"The call {call.call_id} is over.")
         return kept
 
     async def _commit(self, item: Call, plan: Plan, body: bytes) -> None:
