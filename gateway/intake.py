@@ -106,6 +106,7 @@ class Intake:
             None if steering.deadline_ms is None else now_s + steering.deadline_ms / 1000,
             steering.priority,
             tail_tokens=tail_tokens,
+            patience_s=hint.read_timeout_s,
         )
         return Call(
             call_id=call_id,

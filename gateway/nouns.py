@@ -82,6 +82,8 @@ class ReadyCall(Struct, frozen=True):
     """How likely its program ends with it, by earlier runs; None where nothing is known."""
     left_calls: int = 0
     """With a standing: calls of its program that have not ended, itself among them; 0 if nobody counted."""
+    patience_s: float | None = None
+    """How long after its arrival its client will wait for a first byte; None where nobody said."""
     grace_s: float | None = None
     """How long it waits while no worker of its model is up; None: as long as any call does."""
 

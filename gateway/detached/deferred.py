@@ -287,9 +287,9 @@ class DeferredCalls:
         return call
 
     def _adopt(self, call: Call) -> None:
-        """The call is this replica's to run, and waits for workers as long as it may take."""
+        """The call is this replica's to run, and waits for workers as long as it may take: no client does."""
         call.leased = True
-        call.ready = replace(call.ready, grace_s=self.total_s)
+        call.ready = replace(call.ready, patience_s=None, grace_s=self.total_s)
 
     async def _recall(self, call: Call) -> DeferredReply | None:
         """The reply that another attempt came to, whose values may have been read. Raises: StoreUnavailable."""

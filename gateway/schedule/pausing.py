@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf as INFINITY
+from typing import Final
 
 from gateway.schedule.beginnings import has_others, may_begin
 from gateway.schedule.claims import Claims
@@ -15,6 +16,9 @@ from gateway.schedule.programs import Program, ProgramTable
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.shared_queue import SharedQueue
 from gateway.schedule.worker import WorkerState
+
+PATIENCE_RATIO: Final = 0.5
+"""What part of its client's patience a call may wait for its program."""
 
 
 class Pausing:
@@ -74,9 +78,8 @@ class Pausing:
     def until_s(self, entry: Entry) -> float:
         """When its wait is over, whatever it waits for."""
         assert entry.call.program is not None
-        assert entry.paused_s is not None
         has_begun = self._programs.use(entry.call.program).worker is not None
-        return entry.paused_s + (self._settings.max_claim_s if has_begun else self._settings.max_pause_s)
+        return self._over_s(entry, self._settings.max_claim_s if has_begun else self._settings.max_pause_s)
 
     def end(self, entry: Entry, now_s: float) -> None:
         """The call is over: its program waits for its tools, if nothing else of it is there."""
@@ -97,19 +100,26 @@ class Pausing:
         """Claim the program's context there; or, if it may not yet, about how many seconds it would wait."""
         call, settings = entry.call, self._settings
         assert call.program is not None
-        assert entry.paused_s is not None
         if run.shared_tokens is None:
             run.shared_tokens = max(entry.cached.values(), default=0)
         tokens = max(1, call.prompt_tokens + call.output_tokens - run.shared_tokens)
-        if now_s < entry.paused_s + settings.max_pause_s:
+        if now_s < self._over_s(entry, settings.max_pause_s):
             if not may_begin(call, run, worker, settings.begin_ratio):
                 return worker.turn_s()
-            claims_until_s = entry.paused_s + settings.max_claim_s
+            claims_until_s = self._over_s(entry, settings.max_claim_s)
             if now_s < claims_until_s and not claims.admits(call.program, worker, tokens, now_s):
                 return max(worker.turn_s(), settings.tool_hold_s)
         claims.begin(call.program, worker.name, tokens)
         entry.claims = True
         return None
+
+    def _over_s(self, entry: Entry, longest_s: float) -> float:
+        """When a wait of at most so long is over: who gives up some time has part of that for the reply."""
+        assert entry.paused_s is not None
+        over_s, call = entry.paused_s + longest_s, entry.call
+        if call.patience_s is None:
+            return over_s
+        return min(over_s, call.arrived_s + PATIENCE_RATIO * call.patience_s)
 
 
 def _gains(entry: Entry, worker: WorkerState, workers: Sequence[WorkerState]) -> bool:

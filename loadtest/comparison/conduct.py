@@ -36,7 +36,9 @@ from loadtest.program.sessions import agent
 
 RUN_LIMIT_S = 180.0
 CAPACITY_TIMES = 2
-"""The burst that measures capacity holds so many times a batch's programs."""
+"""The burst that measures capacity holds so many times a batch's programs,"""
+CAPACITY_PROGRAMS = 80
+"""and no more than these, which fill two workers."""
 _CAPACITY_SEED = 0
 
 
@@ -99,7 +101,8 @@ class Conduct:
             return
         self._check_time(0.0)
         arriving = replace(LOADS[load], at_once={})
-        burst = starts(arriving, math.inf, _CAPACITY_SEED, CAPACITY_TIMES * self._plan.count)
+        count = min(CAPACITY_TIMES * self._plan.count, CAPACITY_PROGRAMS)
+        burst = starts(arriving, math.inf, _CAPACITY_SEED, count)
         turn = Turn("capacity", load, math.inf, _CAPACITY_SEED, STICKY)
         batch = await self._measured(turn, system(STICKY), burst)
         errors = [run.error for run in batch.runs if run.error]

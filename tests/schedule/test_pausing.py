@@ -14,7 +14,7 @@ from gateway.schedule.events import (
     SessionEnded,
     Tick,
 )
-from tests.schedule.turns import BUSY, call, core, sent
+from tests.schedule.turns import BUSY, busy, call, core, sent
 
 
 def both_busy(prefix_tokens: int) -> Scheduler:
@@ -111,3 +111,22 @@ def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
     for tick in range(1, 20):
         assert sent(scheduler, Tick(), tick / 10) == []
     assert (waiting.last_left_s, waiting.interval_s) == before
+
+
+def test_a_client_that_gives_up_some_time_has_half_of_that_for_its_reply():
+    scheduler = core()
+    busy(scheduler)
+    impatient = Arrived(replace(call("impatient", "b").call, patience_s=20.0))
+    assert sent(scheduler, call("patient", "c")) == []
+    assert sent(scheduler, impatient) == []
+    assert sent(scheduler, Tick(), 9.9) == []
+    assert sent(scheduler, Tick(), 10.0) == ["impatient"]
+    assert sent(scheduler, Tick(), 59.9) == []
+    assert sent(scheduler, Tick(), 60.0) == ["patient"]
+
+
+def test_who_has_waited_half_its_clients_patience_for_its_inputs_waits_for_no_turn():
+    scheduler = core()
+    busy(scheduler)
+    late = Arrived(replace(call("late", "b").call, patience_s=20.0))
+    assert sent(scheduler, late, 10.0) == ["late"]
