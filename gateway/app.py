@@ -41,6 +41,7 @@ from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
 from gateway.dataflow.programs import Programs
 from gateway.dataflow.refusals import Refusals
+from gateway.detached.attempts import Attempts
 from gateway.detached.cancellations import Cancellations
 from gateway.detached.claims import Claims
 from gateway.detached.deferred import DeferredCalls
@@ -107,7 +108,7 @@ class Gateway:
         self.loop = Loop(Scheduler(scheduler_settings(settings)), self._clock)
         self.estimators = Estimators(self.loop.scheduler.service)
         self.caches = KvWatch(self.loop.feed)
-        self.fleet = Fleet(self.loop.feed, self._evict, self.caches)
+        self.fleet = Fleet(self.loop.feed, self._evict, self.caches, others=self.loop.scheduler.external_calls)
         self.metrics = Metrics(lambda: read_state(self))
         self.background = Background()
         self.bodies = Bodies()
@@ -265,16 +266,22 @@ class Gateway:
         """Assemble what clients reach: the hot routes, deferred calls, the control routes."""
         settings = self.settings
         store = DeferredStore(self.store, self._replica, self._bounds)
-        self.deferred = DeferredCalls(
-            store,
+        attempts = Attempts(
             intake=self.intake,
             gate=gate,
             dispatcher=self.dispatcher,
+            kept=self.kept_replies,
+            models=self.fleet.models,
+            ended=self.resolver.ended,
+        )
+        self.deferred = DeferredCalls(
+            store,
+            gate=gate,
+            attempts=attempts,
             bodies=self.bodies,
             awaits=self.parking.awaits,
             why_not=lambda: self.store.status().why_not,
             models=self.fleet.models,
-            kept=self.kept_replies,
             ended=self.resolver.ended,
             left=self.programs.ended,
         )
@@ -337,7 +344,7 @@ class Gateway:
         )
         self.dispatcher.limits = attempt_limits(settings)
         self.parking.limit_per_tenant = self.deferred.limit_per_tenant = settings.limits.parked_per_tenant
-        self.deferred.total_s = settings.timeouts.total_s
+        self.deferred.attempts.total_s = settings.timeouts.total_s
         self.maps.limit_items = settings.limits.map_items
         self.maps.limit_bytes = settings.limits.reply_bytes
         self.dataflow.input_s = settings.timeouts.input_s

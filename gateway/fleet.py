@@ -20,6 +20,9 @@ from engines.base import BadReply, Engine, EngineError, KvSource, Unreachable, W
 from gateway.schedule.events import Event, LoadRead, WorkerDown, WorkerRemoved, WorkerUp
 
 WATCH_EVERY_S = 1.0
+ASK_AT_LEAST_EVERY = 4
+"""Looks. A worker that answers calls, and serves nobody else, need not be asked at each: a page of metrics takes
+some milliseconds from its engine."""
 PROBE_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between probes of a worker that is out, in paces."""
 LOAD_S = 2.0
@@ -51,6 +54,10 @@ class Worker:
     info: WorkerInfo = UNKNOWN
     load: WorkerLoad | None = None
     failures: int = 0
+    answers: int = 0
+    """Calls that came back since the last look."""
+    unasked: int = 0
+    """Looks since it was last asked how it is."""
     ejections: int = 0
     last_error: str | None = None
     task: asyncio.Task[None] | None = None
@@ -75,9 +82,15 @@ class Fleet:
         feed: Callable[[Event], None],
         on_eject: Callable[[str], None],
         caches: CacheReaders | None = None,
+        *,
+        others: Callable[[str], int] = lambda _: 0,
         pace_s: float = WATCH_EVERY_S,
     ) -> None:
-        """`caches` reads what workers tell of theirs; `pace_s` is how often a healthy worker is looked at."""
+        """`caches` reads what workers tell of theirs; `others` counts the calls there that are not this gateway's.
+
+        `pace_s` is how often a healthy worker is looked at.
+        """
+        self._others = others
         self._pace_s = pace_s
         self._caches = caches
         self._feed = feed
@@ -143,6 +156,7 @@ class Fleet:
         worker = self._workers.get(name)
         if worker is not None:
             worker.failures = 0
+            worker.answers += 1
 
     def failed(self, name: str, error: EngineError | None, status: int = 0) -> None:
         """A call on this worker broke: `error`, or a reply with a 5xx `status`."""
@@ -206,6 +220,8 @@ class Fleet:
             self._caches.watch(worker.name, info.kv_sources)
 
     async def _check(self, worker: Worker) -> None:
+        if self._is_seen_at_work(worker):
+            return
         if not await worker.engine.healthy():
             worker.failures += 1
             if worker.failures >= OUTCOMES_TO_EJECT - 1:
@@ -214,6 +230,16 @@ class Fleet:
         if worker.state is WorkerState.UP:
             with contextlib.suppress(EngineError, TimeoutError):
                 await self._read_load(worker)
+
+    def _is_seen_at_work(self, worker: Worker) -> bool:
+        """Whether the calls that came back say enough of it for now."""
+        answers, worker.answers = worker.answers, 0
+        worker.unasked += 1
+        is_at_work = answers > 0 and not worker.failures and not self._others(worker.name)
+        if is_at_work and worker.unasked < ASK_AT_LEAST_EVERY:
+            return True
+        worker.unasked = 0
+        return False
 
     async def _read_load(self, worker: Worker) -> None:
         async with asyncio.timeout(LOAD_S):

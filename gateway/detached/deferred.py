@@ -11,26 +11,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from msgspec.structs import replace
-
 from engines.base import RawHeaders
 from gateway.call import Call, Listener
-from gateway.dataflow.kept_replies import KeptReplies
-from gateway.dispatch import Dispatcher
-from gateway.errors import BadRequest, Dialect, LoomgateError, QueueFull, StoreUnavailable, Unsupported, error_body
+from gateway.detached.attempts import MAX_ATTEMPTS, Attempts, failed_as
+from gateway.errors import BadRequest, LoomgateError, QueueFull, StoreUnavailable, Unsupported
 from gateway.gate import Gate
 from gateway.http.bodies import Bodies
-from gateway.intake import Intake
-from gateway.replies.collected import Collected
 from gateway.states import Outcome
 from gateway.store.deferred import TAKE_AT_ONCE, Accepted, Deferred, DeferredCall, DeferredReply, tenant_of
-from gateway.wire.routes import ROUTES, Route
-from hints.model import HintError
 
 HOLD_EVERY_S = 2.0
-MAX_ATTEMPTS = 3
-MODEL_LOOKS = 30
-"""How often it is looked, `HOLD_EVERY_S` apart, whether the model of a call that was taken over is served."""
 FINISH_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
 """Pauses between tries to write an outcome; after the last one the lease runs out and another attempt is made."""
 log = logging.getLogger(__name__)
@@ -43,14 +33,12 @@ class DeferredCalls:
         self,
         store: Deferred,
         *,
-        intake: Intake,
         gate: Gate,
-        dispatcher: Dispatcher,
+        attempts: Attempts,
         bodies: Bodies,
         awaits: Callable[[str, str, Iterable[str]], bool],
         why_not: Callable[[], str | None],
         models: Callable[[], Collection[str]],
-        kept: KeptReplies,
         ended: Listener,
         left: Listener,
     ) -> None:
@@ -63,18 +51,14 @@ class DeferredCalls:
         """
         self.limit_per_tenant = 10_000
         self._store = store
-        self._intake = intake
         self._gate = gate
         self._ended = ended
         self._left = left
-        self._dispatcher = dispatcher
         self._bodies = bodies
         self._awaits = awaits
         self._why_not = why_not
         self._models = models
-        self._kept = kept
-        self.total_s = 3600.0
-        """How long a call may take, in which it waits for a worker of its model to be up."""
+        self.attempts = attempts
         self._running: dict[str, _Run] = {}
         """By their names among the leases."""
         self._of_tenant: Counter[str] = Counter()
@@ -124,7 +108,7 @@ class DeferredCalls:
             if asked and isinstance(error, StoreUnavailable):
                 self._withdraw(stored, error)
             raise
-        self._adopt(call)
+        self.attempts.adopt(call)
         self._start(stored.name, call.tenant, call, length_bytes)
         return accepted
 
@@ -150,7 +134,7 @@ class DeferredCalls:
 
     def _withdraw(self, stored: DeferredCall, error: StoreUnavailable) -> None:
         """The store may have taken the call, of which its client was told that it did not: nobody is to run it."""
-        task = asyncio.create_task(self._conclude(stored, _failed_as(error)), name=f"withdraw {stored.name}")
+        task = asyncio.create_task(self._conclude(stored, failed_as(error)), name=f"withdraw {stored.name}")
         self._withdrawing.add(task)
         task.add_done_callback(self._withdrawing.discard)
 
@@ -228,87 +212,14 @@ class DeferredCalls:
                 run.held_bytes = len(stored.body)
                 self._bodies.owe(run.held_bytes)
             if attempt > MAX_ATTEMPTS:
-                reply = await self._give_up(stored)
+                reply = await self.attempts.give_up(stored)
             else:
-                reply = await self._answer(stored, run)
+                reply = await self.attempts.answer(stored, run.call, run.rebuilt)
             await self._finish(stored, reply)
         except StoreUnavailable as error:
             log.warning("deferred_left", extra={"call": name.rpartition("/")[2], "reason": error.message})
         except Exception:
             log.exception("deferred_failed", extra={"call": name.rpartition("/")[2]})
-
-    async def _answer(self, stored: DeferredCall, run: _Run) -> DeferredReply:
-        """What a client that waited would have got. Raises: StoreUnavailable."""
-        route = ROUTES[stored.target.encode()]
-        collected = Collected()
-        try:
-            if run.call is None:
-                run.call = await self._rebuild(stored, route)
-                kept = await self._recall(run.call)
-                if kept is not None:
-                    return kept
-                await self._until_served(run.call.ready.model)
-            await self._dispatcher.run(run.call, list(stored.headers), collected.send)
-        except StoreUnavailable:
-            raise
-        except LoomgateError as error:
-            return _failed_as(error, route.dialect)
-        if not collected.is_complete:
-            return _failed_as(LoomgateError("The worker failed during the reply.", code="deferred_failed"))
-        return DeferredReply(collected.status, collected.body)
-
-    async def _give_up(self, stored: DeferredCall) -> DeferredReply:
-        """The end of a call that never came to one: who waits for its outputs is told."""
-        route = ROUTES[stored.target.encode()]
-        message = f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end."
-        fault = LoomgateError(message, code="deferred_failed")
-        try:
-            call = await self._rebuild(stored, route)
-        except StoreUnavailable:
-            raise
-        except LoomgateError as error:
-            return _failed_as(error, route.dialect)
-        call.fault = fault
-        call.end(Outcome.FAILED, fault.status, asyncio.get_running_loop().time())
-        self._ended(call)
-        return _failed_as(fault, route.dialect)
-
-    async def _rebuild(self, stored: DeferredCall, route: Route) -> Call:
-        """The call of another replica, under a new epoch: what that one still writes is refused.
-
-        Raises: ClientFault where settings or versions have changed since it was accepted; StoreUnavailable.
-        """
-        try:
-            call = self._intake.admit(stored.tenant, route, list(stored.headers), stored.body, stored.call_id)
-        except HintError as error:
-            raise BadRequest(str(error), param=error.field, code="invalid_hint") from None
-        self._adopt(call)
-        await self._gate.take_over(call)
-        return call
-
-    def _adopt(self, call: Call) -> None:
-        """The call is this replica's to run, and waits for workers as long as it may take: no client does."""
-        call.leased = True
-        call.ready = replace(call.ready, patience_s=None, grace_s=self.total_s)
-
-    async def _recall(self, call: Call) -> DeferredReply | None:
-        """The reply that another attempt came to, whose values may have been read. Raises: StoreUnavailable."""
-        plan = call.plan
-        if plan is None or not plan.undone or plan.over is not None:
-            return None
-        body = await self._kept.recall_whole(call, plan)
-        if body is None:
-            return None
-        call.end(Outcome.DONE, 200, asyncio.get_running_loop().time())
-        self._ended(call)
-        return DeferredReply(200, body)
-
-    async def _until_served(self, model: str) -> None:
-        """Until a worker that serves the model has been seen, or it is likely that none does."""
-        for _ in range(MODEL_LOOKS):
-            if model in self._models():
-                return
-            await asyncio.sleep(HOLD_EVERY_S)
 
     async def _finish(self, stored: DeferredCall, reply: DeferredReply) -> None:
         for pause_s in FINISH_AGAIN_S:
@@ -331,12 +242,12 @@ class _Run:
         self.since_s = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None]
 
+    def rebuilt(self, call: Call) -> None:
+        """The call as this replica runs it."""
+        self.call = call
+
     def give_up(self) -> None:
         """Stop: another replica goes on with it, so that nothing has failed."""
         if self.call is not None and self.call.plan is not None:
             self.call.plan.undone = False
         self.task.cancel()
-
-
-def _failed_as(error: LoomgateError, dialect: Dialect = Dialect.OPENAI) -> DeferredReply:
-    return DeferredReply(error.status, error_body(error, dialect))

@@ -119,6 +119,11 @@ class Scheduler:
         known = self._programs.find(program)
         return None if known is None else known.worker
 
+    def external_calls(self, worker: str) -> int:
+        """Calls there that are not ours, as its load was last read."""
+        known = self._board.workers.get(worker)
+        return 0 if known is None else known.external_calls
+
     def snapshot(self, now_s: float) -> Snapshot:
         """Counts for metrics. Costs O(calls): for scrapes, not for decisions."""
         return take(self._board, now_s)

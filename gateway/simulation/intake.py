@@ -25,6 +25,7 @@ class LiveCall:
         "dispatched_s",
         "done_s",
         "first_s",
+        "is_linked",
         "plan",
         "predicted_cached",
         "program",
@@ -42,6 +43,8 @@ class LiveCall:
         self.prompt = prompt
         self.size: PromptSize = prompt.size()
         self.ready: ReadyCall | None = None
+        self.is_linked = False
+        """Whether the gateway found its session by itself."""
         self.arrived_s = 0.0
         self.dispatched_s: float | None = None
         self.first_s: float | None = None
@@ -90,7 +93,7 @@ class SimulatedIntake:
             prompt_tokens,
             output_tokens,
             chain,
-            None if self._mode is Mode.PLAIN else call.program.session,
+            call.program.session if self._is_of_program(call) else None,
             objective if standing is None else standing.objective,
             standing=standing,
             began_s=began_s,
@@ -134,6 +137,10 @@ class SimulatedIntake:
         if left is None:
             return replace(ready, gap_s=gap_s, ends=ends)
         return replace(ready, left_s=left.seconds, left_tokens=left.tokens, gap_s=gap_s, ends=ends)
+
+    def _is_of_program(self, call: LiveCall) -> bool:
+        """Whether the gateway knows its session."""
+        return call.is_linked if self._mode is Mode.INFERRED else self._mode is not Mode.PLAIN
 
     def _key(self, call: LiveCall) -> tuple[str | None, str | None]:
         """Program and step, where the mode says them."""

@@ -46,7 +46,7 @@ POLICY_SETS: Final[Mapping[str, PolicySet]] = MappingProxyType(
         "least_load": _router("least_load"),
         "cache_aware": _router("program_aware"),
         "sticky": _router("program_aware", Mode.SESSION, sticky_margin=1.0),
-        "plain": PolicySet(_OWN, Mode.PLAIN),
+        "plain": PolicySet(_OWN, Mode.INFERRED),
         "session": PolicySet(_OWN, Mode.SESSION),
         "gateway": PolicySet(_OWN, Mode.GATEWAY),
     }

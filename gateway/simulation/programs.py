@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.graph.consumption import MIN_OUTPUT_BYTES
 from gateway.graph.node import DeclaredCall
 from gateway.graph.program import Changes, ProgramGraph
 from gateway.nouns import Standing
 from gateway.simulation.intake import LiveCall, reply_text
 from gateway.simulation.outcome import ProgramOutcome
-from gateway.simulation.prompts import Prompt
-from gateway.simulation.work import Mode, PlannedProgram
+from gateway.simulation.prompts import Prompt, text_bytes
+from gateway.simulation.work import Mode, PlannedProgram, Reply
 
 
 class LiveProgram:
@@ -29,6 +30,8 @@ class LiveProgram:
         self._replies = {
             call.step: reply_text(number, index, call.output_tokens) for index, call in enumerate(plan.calls)
         }
+        self._ran_on: dict[str, str | None] = {}
+        """The workers of the steps that have ended."""
         self._missing = {call.step: len(call.waits_for) for call in plan.calls}
         self._followers: dict[str, list[int]] = {call.step: [] for call in plan.calls}
         for index, call in enumerate(plan.calls):
@@ -65,6 +68,7 @@ class LiveProgram:
     def ended(self, call: LiveCall) -> Iterator[LiveCall]:
         """A call has ended; those that waited for nothing else."""
         self.left -= 1
+        self._ran_on[call.plan.step] = call.worker
         ready: list[int] = []
         for index in self._followers[call.plan.step]:
             step = self.plan.calls[index].step
@@ -74,6 +78,20 @@ class LiveProgram:
         readers = [index for index in ready if call.plan.step in self.plan.calls[index].reads]
         self._together.update((self.plan.calls[index].step, len(readers)) for index in readers)
         yield from map(self._live, ready)
+
+    def goes_on_from(self, call: LiveCall) -> str | None:
+        """The worker of the last call that its prompt shows it to follow, as `graph/lineage.py` would find it.
+
+        A reply is recognised where it is a turn of the conversation, or is long enough not to be there by chance.
+        """
+        found = None
+        for message in call.plan.messages:
+            for piece in message:
+                if isinstance(piece, Reply) and (
+                    len(message) == 1 or text_bytes(self._replies[piece.step]) >= MIN_OUTPUT_BYTES
+                ):
+                    found = self._ran_on[piece.step]
+        return found
 
     def queue(self, call: LiveCall) -> Standing | None:
         """How a call stands that is about to be queued."""

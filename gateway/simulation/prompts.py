@@ -47,8 +47,7 @@ class Prompt:
 
     def size(self) -> PromptSize:
         """What the gateway sees of it: bytes and messages."""
-        size = sum(text.tokens * _bytes_per_token(text.content) for text in self.texts[:-1])
-        return PromptSize(ascii_bytes=int(size), messages=len(self._ends))
+        return PromptSize(ascii_bytes=int(sum(map(text_bytes, self.texts[:-1]))), messages=len(self._ends))
 
     def chain(self, estimated_tokens: int) -> Chain:
         """Its hashes at message ends and strides, at the tokens where the gateway believes them to lie."""
@@ -93,6 +92,7 @@ def _hashes(texts: Sequence[Text], cuts: Sequence[int]) -> list[int]:
     return found
 
 
-def _bytes_per_token(content: int) -> float:
+def text_bytes(text: Text) -> float:
+    """How long a text is: each has its own rate."""
     low, high = BYTES_PER_TOKEN
-    return low + (high - low) * (hash((content, 7)) & _MASK) / _MASK
+    return text.tokens * (low + (high - low) * (hash((text.content, 7)) & _MASK) / _MASK)

@@ -15,6 +15,8 @@ class Mode(StrEnum):
 
     PLAIN = "plain"
     """Its client, and nothing."""
+    INFERRED = "inferred"
+    """Its client, and nothing: the gateway finds the calls whose replies a prompt goes on from or holds."""
     SESSION = "session"
     """Its client, and which session they belong to."""
     GATEWAY = "gateway"

@@ -136,8 +136,18 @@ class World:
         siblings, left_calls = (1, 0) if standing is None else (program.siblings(call), program.left_calls)
         self._calls[call.call_id] = call
         self._moved_s = self._now_s
+        if self._settings.mode is Mode.INFERRED:
+            self._infer(program, call)
         ready = self._intake.admit(call, self._now_s, standing, began_s, siblings=siblings, left_calls=left_calls)
         self._feed(events.Arrived(ready))
+
+    def _infer(self, program: LiveProgram, call: LiveCall) -> None:
+        """A session is known from its second call on, and is where the call ran that it goes on from."""
+        worker, session = program.goes_on_from(call), program.plan.session
+        if worker is not None:
+            call.is_linked = True
+            if self._scheduler.placement(session) is None:
+                self._feed(events.PlacementLearned(session, worker))
 
     def _feed(self, event: Event) -> None:
         self._perform(self._scheduler.on(event, self._now_s))
@@ -246,7 +256,7 @@ class World:
             return
         program.done_s = self._now_s + self._settings.round_trip_s / 2
         self._left -= 1
-        if self._settings.mode is not Mode.PLAIN:
+        if self._settings.mode in (Mode.SESSION, Mode.GATEWAY):
             self._feed(events.SessionEnded(program.plan.session))
             self._intake.finish(program.plan.session)
 

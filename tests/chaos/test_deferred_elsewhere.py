@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from engines.simulated import Behaviour, SimulatedWorker, serve
-from gateway.detached import deferred
+from gateway.detached import attempts, deferred
 from gateway.store import deferred as stored
 from tests.chaos.conftest import RedisProcess
 from tests.gateway.conftest import Rig, run_rig
@@ -21,6 +21,7 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls are taken over within a second."""
     monkeypatch.setattr(stored, "LEASE_MS", 500)
     monkeypatch.setattr(deferred, "HOLD_EVERY_S", 0.05)
+    monkeypatch.setattr(attempts, "LOOK_EVERY_S", 0.05)
 
 
 async def begin(rig: Rig) -> str:
@@ -95,7 +96,7 @@ async def test_who_does_not_know_its_model_yet_waits_until_a_worker_serves_it(ow
 async def test_after_a_while_it_is_told_that_nobody_serves_its_model(
     own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deferred, "MODEL_LOOKS", 2)
+    monkeypatch.setattr(attempts, "LOOKS", 2)
     slow = Behaviour(decode_tokens_per_s=1, output_tokens=50)
     async with run_rig([slow], store__url=own_redis.url) as first:
         call_id = await begin(first)

@@ -98,6 +98,24 @@ async def test_a_worker_that_stops_answering_its_health_route_is_ejected(rig: Ri
     assert rig.evicted == ["w0"]
 
 
+async def test_a_worker_that_answers_calls_is_asked_at_every_fourth_look(rig: Rig) -> None:
+    others = 0
+
+    def asked() -> bool:
+        rig.fleet.succeeded("w0")
+        return not rig.fleet._is_seen_at_work(rig.fleet["w0"])
+
+    rig.fleet._others = lambda _: others
+    rig.fleet["w0"].unasked = 0
+    assert [asked() for _ in range(8)] == [False, False, False, True] * 2
+    others = 1
+    assert asked(), "others use it too"
+    others = 0
+    rig.fleet.failed("w0", Disconnected("reset"))
+    rig.fleet["w0"].answers = 1
+    assert not rig.fleet._is_seen_at_work(rig.fleet["w0"]), "a call broke"
+
+
 async def test_counters_that_fall_mean_a_restart_and_an_empty_cache(rig: Rig) -> None:
     await until(lambda: rig.of(LoadRead))
     rig.engine.queries = 5

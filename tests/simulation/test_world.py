@@ -17,8 +17,9 @@ from gateway.schedule.settings import SchedulerSettings
 from gateway.simulation import world
 from gateway.simulation.outcome import Outcome, quantile
 from gateway.simulation.policies import POLICY_SETS
+from gateway.simulation.programs import LiveProgram
 from gateway.simulation.settings import WorldSettings
-from gateway.simulation.work import Mode, PlannedCall, PlannedProgram, Text
+from gateway.simulation.work import Message, Mode, PlannedCall, PlannedProgram, Reply, Text
 from gateway.simulation.world import World
 from tests.simulation.loads import agents, chain
 
@@ -93,6 +94,35 @@ def test_leaps_change_nothing(seed: int, policies: str) -> None:
     assert {(call.session, call.step, call.worker, call.cached_tokens) for call in leaping.calls} == {
         (call.session, call.step, call.worker, call.cached_tokens) for call in stepping.calls
     }
+
+
+@pytest.mark.parametrize(("mode", "stays"), [(Mode.INFERRED, True), (Mode.PLAIN, False)])
+def test_a_conversation_that_nobody_calls_one_is_found_where_it_began(mode: Mode, stays: bool) -> None:
+    scheduler = SchedulerSettings(place="program_aware", sticky_margin=1.0, pause="none", admit="calls")
+    outcome = run(agents(24, rate_per_s=20.0), mode=mode, scheduler=scheduler, limits=replace(LIMITS, kv_blocks=80))
+    workers: dict[str, set[str | None]] = {}
+    for call in outcome.calls:
+        workers.setdefault(call.session, set()).add(call.worker)
+    assert all(len(names) == 1 for names in workers.values()) is stays
+
+
+@pytest.mark.parametrize(
+    ("reply_tokens", "message", "is_found"),
+    [
+        (40, (Text(1, 10), Reply("a")), True),
+        (5, (Text(1, 10), Reply("a")), False),
+        (5, (Reply("a"),), True),
+        (40, (Text(1, 10),), False),
+    ],
+    ids=["quoted", "short and quoted", "a turn", "not read"],
+)
+def test_a_prompt_shows_what_it_follows(reply_tokens: int, message: Message, is_found: bool) -> None:
+    calls = (PlannedCall("a", ((Text(2, 9),),), reply_tokens), PlannedCall("b", (message,), 4, after=("a",)))
+    program = LiveProgram(0, PlannedProgram("p", "s", 0.0, calls), Mode.INFERRED)
+    first, _ = program.begin()
+    first.worker = "w1"
+    (second,) = program.ended(first)
+    assert program.goes_on_from(second) == ("w1" if is_found else None)
 
 
 @pytest.mark.parametrize("router", ["round_robin", "least_load", "cache_aware", "sticky"])
