@@ -75,16 +75,19 @@ class Attempts:
         return DeferredReply(collected.status, collected.body)
 
     async def give_up(self, stored: DeferredCall) -> DeferredReply:
-        """The end of a call that never came to one: who waits for its outputs is told."""
+        """The end of a call that never came to one: who waits for its outputs is told, unless a reply was kept."""
         route = ROUTES[stored.target.encode()]
         message = f"Given up after {MAX_ATTEMPTS} attempts, none of which came to an end."
         fault = LoomgateError(message, code="deferred_failed")
         try:
             call = await self._rebuild(stored, route)
+            kept = await self._recall(call)
         except StoreUnavailable:
             raise
         except LoomgateError as error:
             return failed_as(error, route.dialect)
+        if kept is not None:
+            return kept
         call.fault = fault
         call.end(Outcome.FAILED, fault.status, asyncio.get_running_loop().time())
         self._ended(call)

@@ -13,7 +13,7 @@ from loadtest.program.graph import Ask, Lookup, filled
 from loadtest.program.loads import LOADS, starts
 from loadtest.program.sessions import PROGRAMS, agent
 from loadtest.program.shapes import rag
-from loadtest.simulation.planned import plan, planned
+from loadtest.simulation.planned import BYTES_PER_TOKEN, NONCE_DIGITS, TEMPLATE_TOKENS, plan, planned
 
 
 def common_blocks(one: PlannedProgram, other: PlannedProgram) -> int:
@@ -44,9 +44,12 @@ def test_a_plan_has_the_programs_calls_and_edges(name: str) -> None:
             values[step.name] = step.find(values)
     for ask, call in zip(program.asks, made.calls, strict=True):
         assert {name for name in ask.inputs if name in asks} == set(call.reads)
-        words = sum(len(filled(text, values)) for _, text in ask.messages(program.system))
+        told = [filled(text, values) for _, text in ask.messages(program.system)]
+        digits = NONCE_DIGITS + sum(map(str.isdigit, "".join(told)))
+        words = sum(map(len, told)) + NONCE_DIGITS - digits
+        added = TEMPLATE_TOKENS * sum(isinstance(message[0], Text) for message in call.messages)
         said = sum(piece.tokens for message in call.messages for piece in message if isinstance(piece, Text))
-        assert said == pytest.approx(words / 4.3, rel=0.1)
+        assert said == pytest.approx(words / BYTES_PER_TOKEN + digits + added, rel=0.05)
 
 
 def test_a_tool_is_a_gap_after_what_it_read() -> None:
