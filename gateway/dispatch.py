@@ -282,28 +282,25 @@ class Dispatcher:
 
     async def _commit_whole(self, call: Call, body: bytes) -> bytes:
         """The same for a reply that came whole; that of a deferred call is kept before its values can be read."""
-        plan = call.plan
-        self._is_computed(call)
-        if plan is not None and plan.unsaved:
-            await self._dataflow.confirm(call, plan)
-        if call.leased and plan is not None and plan.undone:
+        await self._store_inputs(call)
+        if call.leased and call.plan is not None and call.plan.undone:
             body = await self._kept.keep_whole(call, body)
         await self._dataflow.commit(call, parse_produced(body))
         return body
 
     async def _commit(self, call: Call, produced: ProducedReply | None) -> None:
         """The store takes the inputs of a call and then its values."""
-        plan = call.plan
-        self._is_computed(call)
-        if plan is not None and plan.unsaved:
-            await self._dataflow.confirm(call, plan)
+        await self._store_inputs(call)
         await self._dataflow.commit(call, produced)
 
-    def _is_computed(self, call: Call) -> None:
-        """The engine is done with the call: its place is free while the store works."""
+    async def _store_inputs(self, call: Call) -> None:
+        """The engine is done with the call: its place is free while the store takes what it was given."""
         call.computed = True
         self._loop.feed(Finished(call.call_id, call.usage))
         self._computed(call)
+        plan = call.plan
+        if plan is not None and plan.unsaved:
+            await self._dataflow.confirm(call, plan)
 
     def _settle(self, call: Call) -> None:
         if call.computed:
