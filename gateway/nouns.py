@@ -87,6 +87,11 @@ class ReadyCall(Struct, frozen=True):
     grace_s: float | None = None
     """How long it waits while no worker of its model is up; None: as long as any call does."""
 
+    @property
+    def context_tokens(self) -> int:
+        """What it adds to its batch: its prompt, and half the output expected."""
+        return self.prompt_tokens + self.output_tokens // 2
+
 
 class Usage(Struct, frozen=True):
     """Token counts the engine reported for one reply; `cached_tokens` is None where it does not say."""

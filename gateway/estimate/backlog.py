@@ -13,7 +13,7 @@ from gateway.estimate.rates import WorkerRates
 class Backlog:
     """One worker's. Mutable. A prompt's tokens are those that are not cached, as predicted when it is sent."""
 
-    __slots__ = ("_at_s", "_rates", "_reached_tokens", "computed_tokens", "waiting_tokens")
+    __slots__ = ("_at_s", "_end_tokens", "_rates", "_reached_tokens", "computed_tokens", "waiting_tokens")
 
     def __init__(self, rates: WorkerRates) -> None:
         self._rates = rates
@@ -24,12 +24,17 @@ class Backlog:
         """Ever, as far as is known by now."""
         self._reached_tokens = 0.0
         """Ever, as predicted: where a prompt ends is counted in these."""
+        self._end_tokens = 0.0
+        """Where the last prompt ends: no two end at one place."""
 
     def enter(self, tokens: int, now_s: float) -> float:
         """A prompt is sent; what is returned says where it ends."""
         self.advance(now_s)
+        if not self.waiting_tokens:
+            self._reached_tokens = self._end_tokens
         self.waiting_tokens += tokens
-        return self._reached_tokens + self.waiting_tokens
+        self._end_tokens += tokens
+        return self._end_tokens
 
     def advance(self, now_s: float) -> None:
         """Time passes."""
@@ -47,8 +52,11 @@ class Backlog:
     def withdraw(self, end_tokens: float, tokens: int, now_s: float) -> None:
         """What is left of the prompt that ends there need not be computed; those behind it do not move up."""
         self.advance(now_s)
-        left_tokens = min(float(tokens), end_tokens - self._reached_tokens, self.waiting_tokens)
-        self.waiting_tokens -= max(0.0, left_tokens)
+        before_tokens = end_tokens - tokens - self._reached_tokens
+        left_tokens = max(0.0, min(float(tokens), end_tokens - self._reached_tokens, self.waiting_tokens))
+        self.waiting_tokens -= left_tokens
+        if before_tokens <= 0:
+            self._reached_tokens += left_tokens
 
     def correct(self, by_tokens: int) -> None:
         """So many more prompt tokens were computed than had been predicted of one that is done."""

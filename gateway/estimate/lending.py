@@ -2,7 +2,8 @@
 
 Only what this gateway has no experience of is taken over, and it counts as a few samples: it is a start, which own
 experience soon outweighs. So nothing is counted twice, however often replicas read each other, and in whatever
-order. Several replicas' knowledge of one thing is merged by its weight.
+order. Several replicas' knowledge of a model or a program is merged by its weight; of a worker's speed the first is
+taken, and its knee from whoever measured it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from gateway.estimate.sketch import Dumped, Sketch
 from gateway.estimate.work import UNIT_S, Step, Work
 
 MODEL, WORKER, PROGRAM = "model", "worker", "program"
-MAX_LENGTHS = 128
-"""Of one model, those learned of last."""
+MAX_LENGTHS, MAX_LENGTHS_BYTES = 128, 48 << 10
+"""Of one model, those learned of last; and what they may take together, or the model would be too long to tell."""
 
 
 class ModelBlob(Struct, array_like=True, frozen=True):
@@ -93,10 +94,15 @@ def adopt(known: Estimators, subject: str, blobs: Sequence[bytes]) -> None:
 
 def _models(known: Estimators) -> Iterator[tuple[str, bytes]]:
     lengths: dict[str, list[tuple[str | None, str | None, int, Dumped]]] = {}
+    left_bytes: dict[str, int] = {}
     for (model, name, step, template), sketch in known.lengths.learned():
         of_model = lengths.setdefault(model, [])
-        if len(of_model) < MAX_LENGTHS:
-            of_model.append((name, step, template, sketch.dump()))
+        left = left_bytes.get(model, MAX_LENGTHS_BYTES)
+        if len(of_model) < MAX_LENGTHS and left > 0:
+            told = (name, step, template, sketch.dump())
+            left_bytes[model] = left = left - len(msgpack.encode(told))
+            if left >= 0:
+                of_model.append(told)
     weights = known.tokens.learned()
     for model in {**lengths, **weights}:
         reports, of_bytes = weights.get(model, (0, ()))

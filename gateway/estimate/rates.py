@@ -103,11 +103,6 @@ class WorkerRates:
         self.samples = 0
 
     @property
-    def error(self) -> float:
-        """Recent |predicted - actual| service time over the actual one."""
-        return self.service_error.mean_absolute()
-
-    @property
     def is_blank(self) -> bool:
         """Whether nothing was learned of it, nor lent to it."""
         return not (self._prefill.weight or self._decode.weight)
@@ -124,21 +119,6 @@ class WorkerRates:
         """Service time of a call with nobody ahead of it, beside as many others as there were lately."""
         step_s = self.decode_s + self.stall_s
         return self.prefill_base_s + missing_tokens * self.prefill_s + output_tokens * step_s
-
-    def call_s(
-        self,
-        missing_tokens: float,
-        ahead_tokens: float,
-        output_tokens: float,
-        calls: float,
-        context_tokens: float,
-    ) -> float:
-        """Service time of a call: expected for its expected output, a quantile for that quantile of its output.
-
-        `calls` and `context_tokens` are of the batch it joins, itself included.
-        """
-        step_s = self._decode.value(calls, context_tokens / 1000.0)
-        return self.prefill_base_s + (missing_tokens + ahead_tokens) * self.prefill_s + output_tokens * step_s
 
     def coefficients(self) -> dict[str, float]:
         """Seconds: base and per prompt token to the first token; base, per call and per 1,000 tokens of a step."""

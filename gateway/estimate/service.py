@@ -99,8 +99,8 @@ class ServiceTimes:
     ) -> None:
         """What was learned of a worker before, here or elsewhere: it starts from that when it comes.
 
-        Nothing, if it has replies of its own or was lent to already. Raises: ValueError for what
-        `WorkerRates.dump` never gives.
+        If it has replies of its own, or was lent to already, only a knee that says more than its own.
+        Raises: ValueError for what `WorkerRates.dump` never gives.
         """
         lent = WorkerRates()
         lent.load(prefill, decode)
@@ -109,10 +109,17 @@ class ServiceTimes:
         lent.knee = knee
         rates = self._workers.get(worker)
         if rates is None:
-            if len(self._lent) < MAX_LENT:
-                self._lent.setdefault(worker, lent)
+            known = self._lent.get(worker)
+            if known is None:
+                self._lent[worker] = lent
+                if len(self._lent) > MAX_LENT:
+                    del self._lent[next(iter(self._lent))]
+            elif _says_more(knee, known.knee):
+                known.knee = knee
         elif self.is_new(worker):
             self._take(worker, rates, lent)
+        elif _says_more(knee, rates.knee):
+            rates.knee = knee
 
     def is_new(self, worker: str) -> bool:
         """Whether nothing is known of it but that it is there."""
@@ -139,6 +146,12 @@ class ServiceTimes:
         self._followed, self._credit = _speed(self.fleet), 0.0
         for young in self._young.values():
             young.settle(self.fleet)
+
+
+def _says_more(knee: Knee | None, known: Knee | None) -> bool:
+    if knee is None or known is None:
+        return knee is not None
+    return known.prompt_s is None and knee.prompt_s is not None
 
 
 def _speed(rates: WorkerRates) -> tuple[float, float, float]:

@@ -120,9 +120,11 @@ class Work:
         return Point(step, seconds, tokens, by_step, by_done)
 
     def believed(self, point: Point) -> Left | None:
-        """Of the two predictions the one whose kind has erred less."""
+        """Of the two predictions the one whose kind has erred less, once both were compared with what came."""
         if point.by_step is None or point.by_done is None:
             return point.by_step or point.by_done
+        if not self.by_done.predictions:
+            return point.by_step
         by_step_errs = self.by_step.mean_absolute() > self.by_done.mean_absolute()
         return point.by_done if by_step_errs else point.by_step
 

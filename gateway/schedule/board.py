@@ -109,21 +109,21 @@ class Board:
             self.paused_of.setdefault(entry.call.program, {})[entry.call.call_id] = entry
         self._push(entry, queue, now_s, due_s, None)
 
-    def move_paused(self, entry: Entry, queue: SharedQueue) -> None:
+    def move_paused(self, entry: Entry, queue: SharedQueue, due_s: float) -> None:
         """A paused call waits in another queue from now on. It has left nobody's count of those that wait."""
         assert entry.paused, f"{entry.call.call_id} is not paused"
         assert entry.queue is not None
-        assert entry.due_s is not None
         self._tickets += 1
         entry.ticket = self._tickets
         entry.queue.drop(entry)
         entry.queue = queue
         queue.push(entry)
+        entry.due_s = due_s
         self.timers.drop()
-        self.timers.push(entry.due_s, entry)
+        self.timers.push(due_s, entry)
 
-    def dequeue(self, entry: Entry, now_s: float) -> None:
-        """Take a queued call out of all that holds it."""
+    def dequeue(self, entry: Entry, now_s: float, *, leaves: bool = True) -> None:
+        """Take a queued call out of all that holds it: it leaves its tenant's queue, or will be queued anew."""
         queue, group = entry.queue, entry.group
         assert queue is not None, f"{entry.call.call_id} is not queued"
         if entry.call.objective is _LATENCY:
@@ -147,7 +147,7 @@ class Board:
             entry.due_s = None
             self.timers.drop()
         self.queued -= 1
-        self.tenants.leave(entry.tenant, now_s)
+        self.tenants.leave(entry.tenant, now_s, counts=leaves)
 
     def rank(self, entry: Entry, call: ReadyCall, rank_s: float, within: float) -> None:
         """The queued call, known better now, goes elsewhere in the queues that hold it."""
@@ -172,7 +172,7 @@ class Board:
         """The call, not queued, is in flight on `worker` from now on."""
         output_tokens = entry.call.output_tokens
         rates = worker.rates
-        entry.context_tokens = context_tokens = entry.call.prompt_tokens + output_tokens // 2
+        entry.context_tokens = context_tokens = entry.call.context_tokens
         entry.mark = worker.batch.enter(context_tokens, now_s)
         entry.attempts += 1
         entry.worker = worker

@@ -71,11 +71,17 @@ class Claims:
             held = self._by_worker[worker] = Held()
         held.begin(program, tokens)
 
-    def end(self, program: str, now_s: float) -> None:
-        """A call of the program is over: without others it waits for its tools now."""
-        worker = self._of.get(program)
-        if worker is not None:
-            self._by_worker[worker].end(program, now_s)
+    def end(self, program: str, worker: str, now_s: float, *, has_begun: bool) -> None:
+        """A call of the program, admitted there, is over: without others the program waits for its tools now.
+
+        One of which no call was ever sent has no context: its claim ends with its last call.
+        """
+        if self._of.get(program) != worker:
+            return
+        held = self._by_worker[worker]
+        held.end(program, now_s)
+        if not has_begun and not held.claims[program].calls:
+            self.drop(program)
 
     def drop(self, program: str) -> str | None:
         """The program is over, or gives way. Its worker is returned, if it had a claim."""

@@ -171,9 +171,10 @@ class Scheduler:
         entry = self._board.calls.get(event.call_id)
         if entry is None or entry.worker is None:
             return
-        self._board.computed(entry, now_s)
         if event.usage is not None:
-            self._learn_from(entry, entry.worker, event.usage, now_s)
+            self._board.computed(entry, now_s)
+            if self._board.workers.get(entry.worker.name) is entry.worker:
+                self._learn_from(entry, entry.worker, event.usage, now_s)
         self._end(entry, now_s, effects)
 
     def _failed(self, event: events.Failed, now_s: float, effects: _Effects) -> None:
@@ -211,8 +212,11 @@ class Scheduler:
     def _worker_up(self, event: events.WorkerUp, now_s: float, effects: _Effects) -> None:
         self._stop_filling(event.name, now_s, effects)
         worker, homeless = self._fleet.up(event)
+        if event.fresh:
+            self._pausing.forget(event.name)
         self._placing.place_again(homeless, now_s, effects)
         self._placing.fill(worker, now_s, effects)
+        self._placing.resume(worker, now_s, effects)
         self._board.prune()
 
     def _worker_down(self, event: events.WorkerDown, now_s: float, effects: _Effects) -> None:
@@ -272,7 +276,8 @@ class Scheduler:
             self._filling.probe(worker, now_s, effects)
 
     def _probed(self, event: events.Probed, now_s: float, effects: _Effects) -> None:
-        self.service.observe(event.name, event.sample)
+        if event.name in self._board.workers:
+            self.service.observe(event.name, event.sample)
 
     def _knee_measured(self, event: events.KneeMeasured, now_s: float, effects: _Effects) -> None:
         worker = self._board.workers.get(event.name)
@@ -306,10 +311,7 @@ class Scheduler:
                 self._placing.reject(entry, Refusal.NO_WORKER, now_s, effects)
             else:
                 self._placing.unbind(entry, now_s)
-        lingered_s = now_s - self.settings.latency_linger_s
         for worker in board.workers.values():
-            if worker.latency_left_s is not None and worker.latency_left_s <= lingered_s:
-                worker.latency_left_s = None
             self._placing.fill(worker, now_s, effects)
         board.prune()
 
@@ -324,13 +326,15 @@ class Scheduler:
             entry.pool = pool
             self._placing.place(entry, now_s, effects)
         self._placing.fill(worker, now_s, effects)
+        if self._board.paused:
+            self._placing.resume(worker, now_s, effects)
 
     def _end(self, entry: Entry, now_s: float, effects: _Effects) -> None:
         if entry.run is not None:
             self._credit(entry, now_s)
         worker = self._board.release(entry, now_s)
         del self._board.calls[entry.call.call_id]
-        if entry.claims:
+        if entry.claimed is not None:
             self._pausing.end(entry, now_s)
         if self._board.queued:
             self._placing.fill(worker, now_s, effects)

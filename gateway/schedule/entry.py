@@ -30,7 +30,7 @@ class Entry:
         "cached",
         "call",
         "charged_tokens",
-        "claims",
+        "claimed",
         "computed_tokens",
         "context_tokens",
         "dispatched_s",
@@ -103,8 +103,8 @@ class Entry:
         self.waits_for: WorkerState | None = None
         """The one worker it is queued for; None in a pool's queues, and while its program waits."""
         self.why = ""
-        self.claims = False
-        """Whether it counts for its program's claim."""
+        self.claimed: str | None = None
+        """The worker on which it counts for its program's claim."""
         self.of_several = False
         """Whether it is in flight, and in its worker's count of calls of programs that have others."""
         self.paused = False

@@ -133,12 +133,17 @@ class Filling:
             if under_way is not None and (not under_way.callers or worker.is_awaited()):
                 self.give_way(worker, None, now_s, effects)
         idle = {name: worker for name, worker in self._board.workers.items() if self._is_idle(worker)}
-        for want in list(self._wants.values()) if idle else ():
+        if not idle:
+            return
+        being_filled = self._callers_under_way()
+        for want in list(self._wants.values()):
             pool = self._board.pools.get(want.head.model)
-            if pool is not None and not self._is_under_way(want):
-                self._begin(want, pool, idle, now_s, effects)
-            if not idle:
-                return
+            if pool is None or not any(worker.name in idle for worker in pool.up):
+                continue
+            if being_filled.isdisjoint(want.callers) and self._begin(want, pool, idle, now_s, effects):
+                being_filled.update(want.callers)
+                if not idle:
+                    return
 
     def give_way(self, worker: WorkerState, to: str | None, now_s: float, effects: list[Effect]) -> None:
         """The worker's fill ends, for a call that was dispatched there or (None) for another reason.
@@ -170,7 +175,7 @@ class Filling:
 
     def _begin(
         self, want: Want, pool: Pool, idle: dict[str, WorkerState], now_s: float, effects: list[Effect]
-    ) -> None:
+    ) -> bool:
         """Fill it where its call would be placed among those that idle, unless too little of it is missing."""
         head = want.head
         cached = self._index.matched_tokens(head.chain)
@@ -179,10 +184,10 @@ class Filling:
         if head.prompt_tokens - best < least:
             del self._wants[want.key]
             self._forget(want, name if best >= least else None)
-            return
+            return False
         workers = [worker for worker in pool.up if worker.name in idle and self._may_begin(want, worker)]
         if not workers:
-            return
+            return False
         program = None if head.program is None else self._programs.find(head.program)
         home = None if program is None or program.worker is None else idle.get(program.worker)
         worker = self._place.choose(head, pool, workers, cached, home if home in workers else None).worker
@@ -193,6 +198,7 @@ class Filling:
         want.tries += 1
         worker.filling = want
         effects.append(Fill(want.name, worker.name))
+        return True
 
     def _abort(self, worker: WorkerState, now_s: float, effects: list[Effect], *, delayed: bool) -> None:
         """Stop the worker's fill. What it has computed by now, at the worker's rate, stays in its cache."""
@@ -221,10 +227,10 @@ class Filling:
         busy = worker.calls + worker.external_calls >= self._settings.fill_below_calls
         return not busy and worker.up and worker.fills and worker.filling is None and not worker.is_awaited()
 
-    def _is_under_way(self, want: Want) -> bool:
-        """Whether a shorter beginning of one of its calls is being filled."""
-        filling = [worker.filling for worker in self._board.workers.values() if worker.filling is not None]
-        return any(call_id in other.callers for other in filling for call_id in want.callers)
+    def _callers_under_way(self) -> set[str]:
+        """The calls of which a beginning is being filled: a longer one waits for that."""
+        filling = (worker.filling for worker in self._board.workers.values())
+        return {call_id for want in filling if want is not None for call_id in want.callers}
 
     def _under_way(self, key: Key) -> Want | None:
         filling = (worker.filling for worker in self._board.workers.values())

@@ -89,10 +89,13 @@ class Fleet:
             worker.load_read_s = now_s
 
     def pass_time(self, now_s: float) -> None:
-        """Limits follow how many calls are there. About once a second old readings and old service times fade, and
-        what was lent may tell of a limit."""
+        """Limits follow how many calls are there, and latency calls that left are soon forgotten. About once a
+        second old readings and old service times fade, and what was lent may tell of a limit."""
+        lingered_s = now_s - self._settings.latency_linger_s
         for worker in self._board.workers.values():
             worker.set_limit()
+            if worker.latency_left_s is not None and worker.latency_left_s <= lingered_s:
+                worker.latency_left_s = None
         if self._aged_s is None:
             self._aged_s = now_s
         elapsed_s = now_s - self._aged_s

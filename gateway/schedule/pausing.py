@@ -42,7 +42,7 @@ class Pausing:
         From then on its program has a claim there. The wait is over when its bound has passed.
         """
         call, claims = entry.call, self._claims
-        if claims is None or call.program is None or entry.claims:
+        if claims is None or call.program is None or entry.claimed is not None:
             return choice
         if entry.paused_s is None:
             entry.paused_s = now_s
@@ -83,9 +83,12 @@ class Pausing:
 
     def end(self, entry: Entry, now_s: float) -> None:
         """The call is over: its program waits for its tools, if nothing else of it is there."""
-        if entry.claims and self._claims is not None and entry.call.program is not None:
-            self._claims.end(entry.call.program, now_s)
-            entry.claims = False
+        worker, program = entry.claimed, entry.call.program
+        if worker is not None and program is not None and self._claims is not None:
+            run = self._programs.find(program)
+            has_begun = run is not None and run.worker is not None
+            self._claims.end(program, worker, now_s, has_begun=has_begun)
+            entry.claimed = None
 
     def drop(self, program: str) -> str | None:
         """The program is over. The worker where it had a claim is returned."""
@@ -110,7 +113,7 @@ class Pausing:
             if now_s < claims_until_s and not claims.admits(call.program, worker, tokens, now_s):
                 return max(worker.turn_s(), settings.tool_hold_s)
         claims.begin(call.program, worker.name, tokens)
-        entry.claims = True
+        entry.claimed = worker.name
         return None
 
     def _over_s(self, entry: Entry, longest_s: float) -> float:

@@ -96,7 +96,7 @@ class Placing:
         """Place queued calls anew, in order of rank."""
         for entry in sorted(entries, key=lambda each: (each.rank_s, each.within, each.arrival)):
             if entry.queue is not None:
-                self._board.dequeue(entry, now_s)
+                self._board.dequeue(entry, now_s, leaves=False)
                 self.place(entry, now_s, effects)
 
     def fill(self, worker: WorkerState, now_s: float, effects: list[Effect]) -> None:
@@ -154,7 +154,7 @@ class Placing:
         if queue is entry.queue or entry.call.call_id in moved:
             return False
         moved.add(entry.call.call_id)
-        self._board.move_paused(entry, queue)
+        self._board.move_paused(entry, queue, self.pausing.until_s(entry))
         return True
 
     def follow(self, program: str, now_s: float, effects: list[Effect]) -> None:
@@ -165,7 +165,7 @@ class Placing:
 
     def unbind(self, entry: Entry, now_s: float) -> None:
         """A call has waited for one worker as long as that could pay: any may take it now."""
-        self._board.dequeue(entry, now_s)
+        self._board.dequeue(entry, now_s, leaves=False)
         entry.why = "load"
         self._board.enqueue(entry, now_s, group_key=entry.group_key)
 
@@ -269,13 +269,16 @@ class Placing:
     def _take_group(
         self, leader: Entry, key: int, worker: WorkerState, now_s: float, effects: list[Effect]
     ) -> None:
-        """The leader's group follows it, within the window and while there is room."""
+        """The leader's group follows it, within the window and while there is room, but before no tenant's turn."""
         last_rank_s = leader.rank_s + self._group.window_s
         while (group := leader.pool.groups.get(key)) is not None:
             member = group.head()
-            if member is None or member.rank_s > last_rank_s:
+            if member is None or member.rank_s > last_rank_s or member.waits_for not in (None, worker):
                 return
-            if member.waits_for not in (None, worker) or not self._take(member, worker, now_s, effects):
+            first = self._first_for(worker)
+            if first is None or member.tenant.turn > first.tenant.turn:
+                return
+            if not self._take(member, worker, now_s, effects):
                 return
 
     def _dispatch(

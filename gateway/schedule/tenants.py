@@ -76,11 +76,12 @@ class TenantQueues:
         self._queued += 1
         return tenant
 
-    def leave(self, tenant: Tenant, now_s: float) -> None:
-        """One of its calls waits no more."""
+    def leave(self, tenant: Tenant, now_s: float, *, counts: bool = True) -> None:
+        """One of its calls waits no more; one that will wait again does not count for how fast they leave."""
         tenant.queued -= 1
-        tenant.interval_s += DRAIN_MEMORY * (max(0.0, now_s - tenant.last_left_s) - tenant.interval_s)
-        tenant.last_left_s = now_s
+        if counts:
+            tenant.interval_s += DRAIN_MEMORY * (max(0.0, now_s - tenant.last_left_s) - tenant.interval_s)
+            tenant.last_left_s = now_s
         self._queued -= 1
         if not self._queued:
             self._tenants.clear()

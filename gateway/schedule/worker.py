@@ -139,7 +139,7 @@ class WorkerState:
         self.set_limit()
 
     def set_limit(self) -> None:
-        """What was found or is tried; or more, by how many calls are there: to be called as that changes.
+        """What was found or is tried; or more, by how many calls are there: to be called every now and then.
 
         What throughput a low limit costs makes all that wait, and all that come, wait longer.
         """

@@ -48,6 +48,21 @@ def test_what_is_cancelled_is_in_nobodys_way():
     assert prompts.waiting_tokens == 0
 
 
+def test_no_two_prompts_end_at_one_place():
+    prompts = backlog()
+    first = prompts.enter(1000, 0.0)
+    second = prompts.enter(1000, 0.0)
+    prompts.withdraw(first, 1000, 0.0)
+    third = prompts.enter(1000, 0.0)
+    prompts.reach(second, 0.0)
+    assert (prompts.waiting_tokens, prompts.computed_tokens) == (1000, 1000), "the third is still to come"
+    prompts.reach(third, 0.0)
+    assert prompts.waiting_tokens == 0
+    fourth = prompts.enter(10, 5.0)
+    prompts.reach(fourth, 5.0)
+    assert (prompts.waiting_tokens, prompts.computed_tokens) == (0, 2010)
+
+
 def test_more_or_less_was_computed_than_predicted():
     prompts = backlog()
     first = prompts.enter(100, 0.0)

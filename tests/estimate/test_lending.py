@@ -9,9 +9,9 @@ from msgspec import msgpack
 
 from gateway.estimate.estimators import Estimators
 from gateway.estimate.knee import Knee
-from gateway.estimate.lending import WorkerBlob, adopt, dump
+from gateway.estimate.lending import MAX_LENGTHS, MAX_LENGTHS_BYTES, WorkerBlob, adopt, dump
 from gateway.estimate.rates import ServiceSample
-from gateway.estimate.service import ServiceTimes
+from gateway.estimate.service import MAX_LENT, ServiceTimes
 from gateway.estimate.tokens import PromptSize
 from gateway.estimate.work import TRUSTED_RUNS
 
@@ -118,6 +118,41 @@ def test_a_worker_that_was_measured_is_known_to_others(prompt_s: float | None):
     known.service.bound("w0", Knee(0.01, 0.002, prompt_s))
     lend(new, known)
     assert new.service.add("w0").knee == Knee(0.01, 0.002, prompt_s)
+
+
+@pytest.mark.parametrize("has_come", [False, True])
+def test_a_knee_is_taken_over_from_whoever_measured_it(has_come: bool):
+    busy, measured, new = experienced(), experienced(), experienced() if has_come else estimators()
+    measured.service.bound("w0", Knee(0.01, 0.002, None))
+    lend(new, busy, measured)
+    assert new.service.add("w0").knee == Knee(0.01, 0.002, None)
+    measured.service.bound("w0", Knee(0.03, 0.004, 0.001))
+    lend(new, measured)
+    assert new.service.add("w0").knee == Knee(0.03, 0.004, 0.001), "it says what prompts take, too"
+    measured.service.bound("w0", Knee(0.05, 0.006, None))
+    lend(new, measured)
+    assert new.service.add("w0").knee == Knee(0.03, 0.004, 0.001)
+
+
+def test_workers_that_never_come_make_room_for_others():
+    times = ServiceTimes()
+    for number in range(MAX_LENT + 1):
+        times.lend(f"w{number}", [], [], Knee(0.01, 0.002, None))
+    assert times.add(f"w{MAX_LENT}").knee is not None
+    assert times.add("w0").knee is None
+
+
+def test_a_model_is_told_in_so_many_bytes():
+    known = estimators()
+    for number in range(MAX_LENGTHS):
+        for tokens in range(1, 4000, 40):
+            known.lengths.observe("m", "report", f"s{number}", tokens)
+    ((_, blob),) = dump(known)
+    assert 0.9 * MAX_LENGTHS_BYTES < len(blob) < 1.1 * MAX_LENGTHS_BYTES
+    new = estimators()
+    adopt(new, "model/m", [blob])
+    last = known.lengths.forecast("m", "report", f"s{MAX_LENGTHS - 1}")
+    assert new.lengths.forecast("m", "report", f"s{MAX_LENGTHS - 1}") == pytest.approx(last, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,17 @@ from gateway.estimate.rates import WorkerRates
 from gateway.nouns import Chain, ReadyCall
 from gateway.schedule.claims import Claims
 from gateway.schedule.core import Scheduler
-from gateway.schedule.events import Arrived, Cancelled, Dispatch, Event, Finished, SessionEnded, Tick, WorkerUp
+from gateway.schedule.events import (
+    Arrived,
+    Cancelled,
+    Dispatch,
+    Event,
+    Failed,
+    Finished,
+    SessionEnded,
+    Tick,
+    WorkerUp,
+)
 from gateway.schedule.settings import SchedulerSettings
 from gateway.schedule.worker import WorkerState
 
@@ -110,7 +120,11 @@ def test_what_is_claimed_is_the_sum_of_the_contexts(steps):
             was = held.get(program, (name, 0))
             held[program] = (name, max(tokens, was[1] if was[0] == name else 0))
         elif what == "end":
-            claims.end(program, float(now_s))
+            before_end = dict(held)
+            begun = tokens % 2 == 0
+            claims.end(program, name, float(now_s), has_begun=begun)
+            held = {p: w for p, w in held.items() if p in claims._of}
+            assert not begun or held == before_end
         elif what == "drop":
             claims.drop(program)
             held.pop(program, None)
@@ -120,6 +134,44 @@ def test_what_is_claimed_is_the_sum_of_the_contexts(steps):
         for each in workers:
             assert claims.tokens(each) == sum(t for w, t in held.values() if w == each)
         assert len(claims) == len(held)
+
+
+def test_a_call_ends_no_claim_but_that_on_the_worker_where_it_was_admitted():
+    claims = Claims(hold_s=3.0)
+    claims.begin("a", "w0", 100)
+    claims.begin("a", "w1", 100)
+    claims.end("a", "w0", 1.0, has_begun=True)
+    worker = WorkerState("w1", WorkerRates(), 100, 8)
+    worker.calls = 1
+    assert not claims.admits("b", worker, 50, 60.0), "its other call is still there: it gives way to nobody"
+    claims.end("a", "w1", 2.0, has_begun=True)
+    assert claims.admits("b", worker, 50, 60.0)
+
+
+def test_a_program_of_which_nothing_was_sent_claims_nothing():
+    scheduler = core(admit="calls", max_calls_per_worker=1, max_queue_per_tenant=1)
+    assert sent(scheduler, call("a0", "a", 300), 0.0) == ["a0"]
+    assert sent(scheduler, call("b0", "b", 300), 0.0) == [], "it has its claim, and is queued"
+    assert sent(scheduler, call("c0", "c", 300), 0.0) == [], "it had its claim, and is refused"
+    assert not scheduler.holds("c0")
+    assert scheduler._pausing._claims is not None
+    assert scheduler._pausing._claims.tokens("w0") == 600
+    sent(scheduler, Cancelled("b0"), 1.0)
+    assert scheduler._pausing._claims.tokens("w0") == 300
+
+
+def test_a_worker_that_idles_since_a_call_failed_there_takes_who_waited_for_its_claim():
+    scheduler = core(admit="calls")
+    assert sent(scheduler, call("a0", "a", 900), 0.0) == ["a0"]
+    assert sent(scheduler, call("b0", "b", 900), 0.0) == []
+    assert sent(scheduler, Failed("a0", retry=True), 1.0) == ["b0"]
+
+
+def test_a_worker_that_was_restarted_holds_no_context():
+    scheduler = core(admit="calls")
+    assert sent(scheduler, call("a0", "a", 900), 0.0) == ["a0"]
+    assert sent(scheduler, call("b0", "b", 900), 0.0) == []
+    assert sent(scheduler, WorkerUp("w0", ("m",), kv_capacity_tokens=CAPACITY, fresh=True), 1.0) == ["b0"]
 
 
 def test_what_programs_share_is_no_context_of_theirs():

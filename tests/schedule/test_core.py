@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.estimate.rates import ServiceSample
 from gateway.nouns import NO_CHAIN, Chain, ReadyCall, Usage
 from gateway.schedule.core import LEARN_EVERY_S, SETTLED_SAMPLES, Scheduler
 from gateway.schedule.events import (
@@ -17,6 +18,7 @@ from gateway.schedule.events import (
     FirstByte,
     LoadRead,
     PlacementLearned,
+    Probed,
     ProbeWanted,
     Refusal,
     Reject,
@@ -29,6 +31,7 @@ from gateway.schedule.events import (
     probe_id,
 )
 from gateway.schedule.settings import SchedulerSettings
+from hints.model import Objective
 
 
 def core(*workers: str, models: tuple[str, ...] = ("m",), **changes: object) -> Scheduler:
@@ -326,6 +329,38 @@ def test_programs_that_had_much_service_go_later(service_s, first, second):
     scheduler.on(call("d", service_s + 2.0, program="new"), service_s + 2.0)
     assert sent(scheduler.on(Finished("b"), service_s + 3.0)) == [(first, "w0")]
     assert sent(scheduler.on(Finished(first), service_s + 4.0)) == [(second, "w0")]
+
+
+def test_a_refused_call_has_computed_nothing():
+    scheduler = core("w0")
+    scheduler.on(call("long", tokens=60_000), 0.0)
+    scheduler.on(call("bad"), 0.0)
+    backlog = scheduler._board.workers["w0"].backlog
+    waiting_tokens = backlog.waiting_tokens
+    scheduler.on(Finished("bad", None), 0.0)
+    assert backlog.waiting_tokens == waiting_tokens - 100
+    scheduler.on(Finished("long", Usage(60_000, 100)), 0.0)
+    assert backlog.waiting_tokens == 0
+
+
+def test_a_worker_that_was_removed_is_not_learned_of():
+    scheduler = core("w0", "w1")
+    ((_, worker),) = sent(scheduler.on(call("a"), 0.0))
+    scheduler.on(WorkerRemoved(worker), 1.0)
+    scheduler.on(Finished("a", Usage(100, 100)), 2.0)
+    scheduler.on(Probed(worker, ServiceSample(100, 0, 10, 0.1, 0.2)), 3.0)
+    assert worker not in scheduler.service.workers()
+
+
+def test_a_latency_call_that_left_is_forgotten_though_nothing_waits():
+    scheduler = core("w0", latency_linger_s=0.5)
+    scheduler.on(Arrived(ReadyCall("a", "t", "m", 0.0, 10, 10, objective=Objective.LATENCY)), 0.0)
+    scheduler.on(Finished("a", Usage(10, 10)), 1.0)
+    worker = scheduler._board.workers["w0"]
+    scheduler.on(Tick(), 1.4)
+    assert worker.is_near_latency()
+    scheduler.on(Tick(), 1.6)
+    assert not worker.is_near_latency()
 
 
 def test_a_prefix_group_goes_together_within_the_window():

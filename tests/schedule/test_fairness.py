@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.nouns import ReadyCall
+from gateway.nouns import Chain, ReadyCall
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import Arrived, Dispatch, Finished, WorkerUp
 from gateway.schedule.settings import SchedulerSettings
@@ -123,6 +123,20 @@ def test_while_two_tenants_wait_neither_is_served_more_than_the_bound_beyond_the
                 begin = max(since[one], since[other], key=Counter.total)
                 more_s = served[one] - begin[one] - (served[other] - begin[other])
                 assert more_s <= bound_s
+
+
+def test_a_group_is_no_way_past_the_turns_of_others():
+    core = Scheduler(SchedulerSettings(share_quantum_s=0.001, default_kv_tokens=10_000, group_window_s=10.0))
+    core.on(WorkerUp("w0", ("m",)), 0.0)
+    core.on(Arrived(ReadyCall("all", "t", "m", 0.0, 10_000, 1)), 0.0)
+    chain = Chain((7,), (600,), (7,))
+    for number in range(20):
+        for tenant in ("flood", "flood", "flood", "quiet")[: 4 if number < 5 else 3]:
+            name = f"{tenant}{number}-{len(core._board.calls)}"
+            core.on(Arrived(ReadyCall(name, tenant, "m", 0.1, 650, 50, chain=chain)), 0.1)
+    effects = core.on(Finished("all"), 1.0)
+    first = [effect.call_id[:5] for effect in effects if isinstance(effect, Dispatch)][:10]
+    assert Counter(first) == {"flood": 5, "quiet": 5}
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=10))

@@ -102,6 +102,18 @@ def test_a_program_under_way_that_waits_for_its_context_waits_for_nobodys_turn()
     assert sent(scheduler, SessionEnded("b")) == ["large"], "its turn is nothing that it waits for"
 
 
+def test_who_waited_for_its_turn_and_has_it_waits_no_longer_than_for_a_claim():
+    scheduler = both_busy(20_000)
+    worker, large = scheduler._board.workers["w1"], call("large", "d").call
+    claimed_tokens = int(worker.limit_tokens * scheduler.settings.claim_ratio)
+    large = replace(large, prompt_tokens=claimed_tokens - large.output_tokens)
+    assert sent(scheduler, Arrived(large)) == []
+    entry = scheduler._board.calls["large"]
+    assert entry.due_s == scheduler.settings.max_pause_s
+    scheduler.on(PlacementLearned("d", "w1"), 5.0)
+    assert (worker.returning.live, entry.due_s) == (1, scheduler.settings.max_claim_s)
+
+
 def test_to_be_looked_at_while_it_waits_is_not_to_leave_the_queue():
     """Else a full queue's Retry-After, which goes by how fast calls leave, would say that it empties in no time."""
     scheduler = both_busy(20_000)

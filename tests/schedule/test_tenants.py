@@ -26,6 +26,19 @@ def test_tenants_are_forgotten_when_nothing_waits():
     assert len(table) == 0
 
 
+def test_to_wait_elsewhere_is_not_to_leave():
+    table = queues()
+    for _ in range(40):
+        tenant = table.enter("t", 0.0)
+    for _ in range(20):
+        table.leave(tenant, 5.0, counts=False)
+        table.enter("t", 5.0)
+    before_s = table.retry_after_s("t")
+    table.leave(tenant, 10.0)
+    assert before_s == 40 * 0.1
+    assert table.retry_after_s("t") > 10.0
+
+
 def test_service_counts_over_the_weight_and_nobody_saves_up_idle_time():
     table = queues(big=4.0)
     big, small = table.enter("big", 0.0), table.enter("small", 0.0)

@@ -29,7 +29,11 @@ SEVERAL_BUSY, SINGLE_BUSY = 5, 10
 
 def core(workers: int = 1, *, knee: Knee | None = KNEE, max_calls: int = 10, begin_ratio: float = 1.0) -> Scheduler:
     settings = SchedulerSettings(
-        admit="calls", max_calls_per_worker=max_calls, max_pause_s=60.0, begin_ratio=begin_ratio
+        admit="calls",
+        max_calls_per_worker=max_calls,
+        max_pause_s=60.0,
+        max_claim_s=30.0,
+        begin_ratio=begin_ratio,
     )
     made = Scheduler(settings)
     for name in range(workers):

@@ -52,17 +52,17 @@ def test_beside_latency_work_throughput_calls_have_a_part_of_the_worker_and_at_l
     admit = ClassTokens(SchedulerSettings(throughput_share=0.5))
     busy = worker(2, 500)
     busy.throughput_calls, busy.throughput_tokens = 1, 400
-    assert admit.fits_throughput(busy, 10**6)
+    assert admit.fits_throughput(busy, 10**6, 0)
     for near in (busy, Pool("m")):
         if isinstance(near, Pool):
             busy.pools, busy.latency_waiting = [near], 0
         near.latency_waiting = 1
-        assert admit.fits_throughput(busy, 100)
-        assert not admit.fits_throughput(busy, 101)
+        assert admit.fits_throughput(busy, 100, 10**6)
+        assert not admit.fits_throughput(busy, 101, 0)
     busy.throughput_calls, busy.throughput_tokens = 2, 0
-    assert not admit.fits_throughput(busy, 1)
+    assert not admit.fits_throughput(busy, 1, 0)
     busy.throughput_calls = 0
-    assert admit.fits_throughput(busy, 10**6)
+    assert admit.fits_throughput(busy, 10**6, 0)
 
 
 def test_beside_a_latency_call_a_step_grows_by_so_much_at_most():
@@ -72,16 +72,17 @@ def test_beside_a_latency_call_a_step_grows_by_so_much_at_most():
     step_s = slow_to_share.rates.step_s
     room = []
     for calls in range(1, 200):
-        slow_to_share.calls, slow_to_share.tokens = calls, 100 * calls
-        room.append(admit.fits_throughput(slow_to_share, 100))
-        assert room[-1] == (step_s(calls + 1, 100 * calls + 100) <= 2 * step_s(1, 0))
+        slow_to_share.calls, slow_to_share.tokens = calls, 0
+        slow_to_share.batch.enter(2000, 0.0)
+        room.append(admit.fits_throughput(slow_to_share, 100, 2000))
+        assert room[-1] == (step_s(calls + 1, 2000 * (calls + 1)) <= 2 * step_s(1, 0))
     assert room[0]
     assert not room[-1]
     assert room == sorted(room, reverse=True), "growing what is in flight never makes room"
     slow_to_share.throughput_calls = 0
-    assert admit.fits_throughput(slow_to_share, 100), "one always has room"
+    assert admit.fits_throughput(slow_to_share, 100, 2000), "one always has room"
     slow_to_share.throughput_calls, slow_to_share.latency_calls = 1, 0
-    assert admit.fits_throughput(slow_to_share, 100), "nobody is near"
+    assert admit.fits_throughput(slow_to_share, 100, 2000), "nobody is near"
 
 
 def test_the_core_finds_its_workers_limits_and_queues_beyond():

@@ -23,8 +23,9 @@ class AdmitPolicy(Protocol):
     def fits(self, worker: WorkerState, tokens: int) -> bool:
         """Whether a call charged `tokens` (missing prompt tokens and expected output) may start on `worker` now."""
 
-    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
-        """Whether one that fits may start there although it is throughput work."""
+    def fits_throughput(self, worker: WorkerState, tokens: int, context_tokens: int) -> bool:
+        """Whether one that fits may start there although it is throughput work; its context is all of its prompt
+        and half its expected output."""
 
 
 ADMITS: Final[dict[str, Callable[[SchedulerSettings], AdmitPolicy]]] = {

@@ -21,7 +21,7 @@ class CallLimit:
         del tokens
         return worker.calls < worker.limit_calls
 
-    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+    def fits_throughput(self, worker: WorkerState, tokens: int, context_tokens: int) -> bool:
         """Throughput calls are like any other."""
-        del worker, tokens
+        del worker, tokens, context_tokens
         return True

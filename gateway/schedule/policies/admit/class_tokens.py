@@ -21,8 +21,9 @@ class ClassTokens(TokenBudget):
         super().__init__(settings)
         self._share = settings.throughput_share
 
-    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+    def fits_throughput(self, worker: WorkerState, tokens: int, context_tokens: int) -> bool:
         """Whether no latency call is near, or throughput calls stay within their part of both limits."""
+        del context_tokens
         if not worker.throughput_calls or not worker.is_near_latency():
             return True
         return (

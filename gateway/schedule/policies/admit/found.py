@@ -23,10 +23,11 @@ class Found(TokenBudget):
         super().__init__(settings)
         self._slowdown = settings.latency_slowdown
 
-    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+    def fits_throughput(self, worker: WorkerState, tokens: int, context_tokens: int) -> bool:
         """Whether no latency call is near, or the step stays short enough with this one."""
+        del tokens
         if not worker.throughput_calls or not worker.is_near_latency():
             return True
-        rates = worker.rates
-        step_s = rates.step_s(worker.calls + 1.0, float(worker.tokens + tokens))
+        rates, batch_tokens = worker.rates, worker.batch.context_tokens + context_tokens
+        step_s = rates.step_s(worker.calls + 1.0, float(batch_tokens))
         return step_s <= self._slowdown * rates.step_s(1.0, 0.0)

@@ -25,7 +25,7 @@ class TokenBudget:
         calls = worker.calls
         return not calls or (calls < worker.limit_calls and worker.tokens + tokens <= worker.limit_tokens)
 
-    def fits_throughput(self, worker: WorkerState, tokens: int) -> bool:
+    def fits_throughput(self, worker: WorkerState, tokens: int, context_tokens: int) -> bool:
         """Throughput calls are like any other."""
-        del worker, tokens
+        del worker, tokens, context_tokens
         return True

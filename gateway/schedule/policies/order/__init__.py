@@ -1,4 +1,7 @@
-"""Who goes next. A rank is a virtual deadline, given once at arrival and never changed; the lowest goes first."""
+"""Who goes next. A rank is a virtual deadline that time does not change; the lowest goes first.
+
+It is given at arrival, and anew only where a waiting call's program comes to be known better (`Restood`).
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def has_room(admit: AdmitPolicy, worker: WorkerState, call: ReadyCall, cached: M
     tokens = (missing_tokens if missing_tokens > 1 else 1) + call.output_tokens
     if not admit.fits(worker, tokens):
         return False
-    return call.objective is not _THROUGHPUT or admit.fits_throughput(worker, tokens)
+    if call.objective is not _THROUGHPUT:
+        return True
+    return admit.fits_throughput(worker, tokens, call.context_tokens)
 
 
 def having_room(
