@@ -1,4 +1,4 @@
-"""What a session's call is told of its program when it is ready, and what its end teaches: work left, gaps.
+"""What a session's call is told of its program when it is ready, and what its end teaches.
 
 Calls that steer nothing, or belong to no session, never come here.
 """
@@ -26,13 +26,13 @@ class Foresight:
         ready = call.ready
         if ready.program is None:
             return
-        left, gap_s, ends = self._times.ready(
+        left, ends = self._times.ready(
             ready.program, program_name(call), call.hint.step, arrived_s=ready.arrived_s, now_s=self._clock()
         )
         if left is not None:
-            call.ready = replace(ready, left_s=left.seconds, left_tokens=left.tokens, gap_s=gap_s, ends=ends)
-        elif gap_s is not None or ends is not None:
-            call.ready = replace(ready, gap_s=gap_s, ends=ends)
+            call.ready = replace(ready, left_s=left.seconds, ends=ends)
+        elif ends is not None:
+            call.ready = replace(ready, ends=ends)
 
     def ended(self, call: Call) -> None:
         """The call has its outcome, or its reply: what it took is part of what its program takes."""

@@ -87,10 +87,10 @@ class Intake:
         prompt = read_prompt(request)
         model = request.model or self._default_model()
         prompt_tokens = self._tokens.estimate(model, prompt.size)
-        chain, output_tokens, tail_tokens = NO_CHAIN, 1, 1
+        chain, output_tokens = NO_CHAIN, 1
         if route.generates:
             chain = self._chain(tenant, model, prompt, prompt_tokens)
-            output_tokens, tail_tokens = self._forecast(model, steering, chain, request)
+            output_tokens = self._forecast(model, steering, chain, request)
         links = self._link(tenant, hint, chain, prompt, now_s) if reads else NO_LINKS
         session = links.session
         ready = ReadyCall(
@@ -105,7 +105,6 @@ class Intake:
             steering.objective,
             None if steering.deadline_ms is None else now_s + steering.deadline_ms / 1000,
             steering.priority,
-            tail_tokens=tail_tokens,
             patience_s=hint.read_timeout_s,
         )
         return Call(
@@ -125,8 +124,7 @@ class Intake:
             arrived_at=time.time(),
         )
 
-    def _forecast(self, model: str, steering: Hint, chain: Chain, request: Request) -> tuple[int, int]:
-        """Tokens of the reply: as expected, and as one in many may take."""
+    def _forecast(self, model: str, steering: Hint, chain: Chain, request: Request) -> int:
         return self._lengths.forecast(
             model,
             steering.name,

@@ -70,14 +70,8 @@ class ReadyCall(Struct, frozen=True):
     is queued even where its tenant's queue is full."""
     siblings: int = 1
     """Calls that the input it missed last made ready here, it among them: they share what that is part of."""
-    tail_tokens: int = 0
-    """The output length that one such reply in ten exceeds; 0 if nobody has said, else at least `output_tokens`."""
     left_s: float | None = None
     """Service seconds expected of its program from this call on, itself included; None where nothing is known."""
-    left_tokens: float | None = None
-    """The same in output tokens."""
-    gap_s: float | None = None
-    """Seconds expected from its end to the next call of its program; None where nothing is known."""
     ends: float | None = None
     """How likely its program ends with it, by earlier runs; None where nothing is known."""
     left_calls: int = 0

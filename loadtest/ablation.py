@@ -6,13 +6,12 @@
 Prints two tables. The first has, for each load and rate, a lower bound, the best set of policies that was tried,
 and the mean program times of this gateway and of plain routers. The second turns one policy off after the other:
 mean program time over that with all of them on. Rates are parts of the capacity, which is measured as `compare`
-does. The same seeds give the same tables.
+does; times are of the programs that a load judges. The same seeds give the same tables.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +25,11 @@ from engines.simulated.profile import BadProfile, read
 from gateway.simulation.policies import policy_set
 from gateway.simulation.settings import WorldSettings
 from gateway.simulation.world import World
-from loadtest.comparison.figures import sustained_rate
+from loadtest.comparison.capacity import burst, sustained_rate
 from loadtest.program.arrivals import Start
 from loadtest.program.bounds import Arrival, Rates, critical_path_s, mean_bound_s, work_s
 from loadtest.program.catalogue import check, program
-from loadtest.program.loads import LOADS, starts
+from loadtest.program.loads import LOADS, load_at_a_rate, starts
 from loadtest.program.recorded import NoTraces
 from loadtest.simulation.planned import BYTES_PER_TOKEN, planned
 from loadtest.table import markdown
@@ -84,22 +83,23 @@ class Experiment:
         return starts(LOADS[load], rate_per_s, seed, self.count)
 
     def mean_s(self, case: Case) -> float:
-        """The mean program time."""
+        """The mean time of the programs that are judged."""
         policies = policy_set(case.policies)
         world = self.world.with_policies(replace(policies, scheduler=replace(policies.scheduler, seed=case.seed)))
         found = planned(self.arrivals(case.load, case.rate_per_s, case.seed), f"batch-{case.seed}")
-        return World(world, found).run().figures().mean_s
+        return World(world, found).run().figures(LOADS[case.load].judges).mean_s
 
     def capacity_per_s(self, load: str) -> float:
-        """Twice the programs at once, sessions kept in place."""
+        """Many programs at once, sessions kept in place."""
         world = self.world.with_policies(policy_set("sticky"))
-        burst = starts(LOADS[load], math.inf, 0, 2 * self.count)
-        return sustained_rate(len(burst), (call.done_s for call in World(world, planned(burst)).run().calls))
+        found = burst(LOADS[load], self.count, world.workers)
+        return sustained_rate(len(found), (call.done_s for call in World(world, planned(found)).run().calls))
 
     def bound_s(self, load: str, rate_per_s: float, seed: int) -> float:
         """No schedule's mean program time is below."""
         rates = self._rates()
-        found = [(each, program(each.program, each.seed or 0)) for each in self.arrivals(load, rate_per_s, seed)]
+        judged = [each for each in self.arrivals(load, rate_per_s, seed) if LOADS[load].judges(each.program)]
+        found = [(each, program(each.program, each.seed or 0)) for each in judged]
         arrivals = [Arrival(each.at_s, critical_path_s(one, rates), work_s(one, rates)) for each, one in found]
         return mean_bound_s(arrivals, self.world.workers)
 
@@ -123,9 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rates = [float(rate) for rate in options.rates.split(",")]
         if min(options.count, options.seeds, options.workers, *rates) <= 0:
             raise ValueError("counts and rates must be above 0")
-        if unknown := [name for name in loads if name not in LOADS]:
-            raise ValueError(f"no load {unknown[0]!r}; there are: {', '.join(LOADS)}")
-        check(name for load in loads for name in LOADS[load].programs)
+        check(name for load in loads for name in load_at_a_rate(load).programs)
     except (BadProfile, NoTraces, OSError, ValueError) as error:
         print(f"ablation: {error}", file=sys.stderr)
         return 2

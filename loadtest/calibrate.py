@@ -34,6 +34,8 @@ POLICIES: Final[Mapping[str, str]] = MappingProxyType(
         "loomgate/plain": "plain",
         "loomgate/session": "session",
         "loomgate/gateway": "gateway",
+        "sticky": "sticky",
+        "round_robin": "round_robin",
         "vllm-router/sticky_least_loaded": "sticky",
     }
 )
@@ -48,6 +50,7 @@ class Pair:
 
     measured: Measured
     mean_s: float
+    """Of the programs that are judged."""
     simulated_s: float
     cached: float
     """Of the prompt tokens, as the engines counted."""
@@ -87,11 +90,11 @@ def pair(batch: Measured, records: Records, profile: Profile) -> Pair:
     world = world.with_policies(policy_set(POLICIES[turn.system]))
     load = LOADS[turn.load]
     programs = starts(load, turn.rate * records.capacity_per_s[turn.load], turn.seed, records.count)
-    figures = World(world, planned(programs, f"batch-{turn.seed}")).run().figures()
+    figures = World(world, planned(programs, f"batch-{turn.seed}")).run().figures(load.judges)
     counters = batch.counters
     return Pair(
         batch,
-        fmean(run.took_s for run in batch.runs),
+        fmean(run.took_s for run in batch.runs if load.judges(run.program)),
         figures.mean_s,
         counters.hit_tokens / max(1, counters.queried_tokens),
         figures.cached_share,

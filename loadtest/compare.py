@@ -5,14 +5,13 @@
 
 Starts two real vLLM workers (`--simulated`: two simulated ones, `--worker URL`: those that run), and one system at
 a time in front of them. Stops by itself; after Ctrl-C, and after the time is over, it shows what there is, and
-`--resume` goes on with it.
+`--resume` goes on with it. What another run has measured is not overwritten.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +30,7 @@ from loadtest.children import ChildError
 from loadtest.comparison.conduct import Conduct, OutOfTime
 from loadtest.comparison.plan import Plan
 from loadtest.comparison.plots import plot
-from loadtest.comparison.record import Records, read
+from loadtest.comparison.record import Records, has_batches, read
 from loadtest.comparison.systems import OURS, PEER_NAMES, STICKY, Workers, system, versions
 from loadtest.comparison.tables import report
 from loadtest.comparison.workers import known_workers, simulated_workers, vllm_workers
@@ -97,15 +96,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoTraces as error:
         _progress(f"compare: {error}")
         return 2
+    path = options.out / "records.jsonl"
+    if _would_lose(path, options.resume):
+        _progress(
+            f"compare: {path} holds what another run measured: go on with --resume {path}, or give another --out"
+        )
+        return 2
     names = (*options.plan.ours, *options.plan.peers)
     facts = provenance(options.plan.compare_seeds[0], asdict(options.plan), versions(names))
+    records.provenance.append(facts)
     options.out.mkdir(parents=True, exist_ok=True)
     status = 1
     try:
-        with (options.out / "records.jsonl").open("w") as file:
-            file.write(
-                "".join(f"{line}\n" for line in [json.dumps({"kind": "provenance", **facts}), *records.lines()])
-            )
+        with path.open("w") as file:
+            file.write("".join(f"{line}\n" for line in records.lines()))
             asyncio.run(_compare(options, records, file))
         status = int(any(run.error for batch in records.batches for run in batch.runs))
     except (ChildError, WorkerFailed, ModelUnavailable, BadProfile, EngineError, httpx.HTTPError, OSError) as error:
@@ -189,6 +193,13 @@ def _plan(given: argparse.Namespace, base: Plan) -> Plan:
 
 def _names(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
     return default if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _would_lose(path: Path, resume: Path | None) -> bool:
+    """Whether a file of records holds batches that those which are gone on with do not."""
+    if not path.is_file() or (resume is not None and resume.samefile(path)):
+        return False
+    return has_batches(path.read_text().splitlines())
 
 
 async def _compare(options: Options, records: Records, file: TextIO) -> None:

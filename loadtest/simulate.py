@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from gateway.simulation.settings import WorldSettings
 from gateway.simulation.tables import table
 from gateway.simulation.work import PlannedProgram
 from gateway.simulation.world import World
-from loadtest.program.loads import LOADS, starts
+from loadtest.program.loads import LOADS, load_at_a_rate, starts
 from loadtest.program.recorded import NoTraces
 from loadtest.provenance import provenance
 from loadtest.simulation.planned import planned
@@ -79,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BadProfile, NoTraces, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
-    runs = {name: [_run(name, world, programs) for programs in batches] for name in options.policies}
+    judges = LOADS[options.load].judges if options.load is not None else None
+    runs = {name: [_run(name, world, programs, judges) for programs in batches] for name in options.policies}
     print(table(runs))
     if options.json is not None:
         shown = {key: str(value) for key, value in vars(options).items()}
@@ -100,7 +101,8 @@ def _world(options: argparse.Namespace) -> WorldSettings:
 
 def _programs(options: argparse.Namespace, seed: int) -> list[PlannedProgram]:
     if options.load is not None:
-        return planned(starts(LOADS[options.load], options.rate, seed, options.count), f"batch-{seed}")
+        load = load_at_a_rate(options.load)
+        return planned(starts(load, options.rate, seed, options.count), f"batch-{seed}")
     kind, _, path = options.trace.partition(":")
     if kind not in LOADERS or not path:
         raise ValueError(f"--trace {options.trace} is not KIND:PATH with one of {', '.join(LOADERS)}")
@@ -116,10 +118,13 @@ def _hastened(program: PlannedProgram, speed: float) -> PlannedProgram:
     return replace(program, start_s=program.start_s / speed, calls=calls)
 
 
-def _run(name: str, world: WorldSettings, programs: list[PlannedProgram]) -> Figures:
+def _run(
+    name: str, world: WorldSettings, programs: list[PlannedProgram], judges: Callable[[str], bool] | None
+) -> Figures:
+    """`judges`: whether the times of the programs of this name count; None for all."""
     began_s = time.perf_counter()
     outcome = World(world.with_policies(policy_set(name)), programs).run()
-    figures = outcome.figures()
+    figures = outcome.figures(judges)
     took_s = time.perf_counter() - began_s
     print(f"{name}: {figures.calls} calls of {figures.programs} programs in {took_s:.1f} s", file=sys.stderr)
     return figures

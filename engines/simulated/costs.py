@@ -7,7 +7,7 @@ duration = step + prefill tokens x per token + decoding sequences x per sequence
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,3 @@ class StepCosts:
         """
         first_s = self.duration_s(0, sequences, context_tokens)
         return steps * first_s + self.context_token_s * sequences * (steps * (steps - 1) // 2)
-
-    def as_dict(self) -> dict[str, float]:
-        """For a file."""
-        return asdict(self)

@@ -83,7 +83,7 @@ class IterationModel:
             work.prefill_tokens, work.decode_sequences, work.context_tokens, work.prefill_pairs
         )
         advanced, finished = self._advance(work)
-        return Step(duration_s, advanced, finished, preempted, work.prefill_tokens)
+        return Step(duration_s, advanced, finished, work.prefill_tokens)
 
     def uniform_steps(self) -> int:
         """How many of the next steps are alike: every running request gets one token, none ends before the last of

@@ -15,7 +15,6 @@ class Step:
     advanced: tuple[EngineRequest, ...] = ()
     """Requests with one token more (or several, after a leap), in order."""
     finished: tuple[EngineRequest, ...] = ()
-    preempted: int = 0
     prefill_tokens: int = 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         url, api_key = worker_url(args.worker), key_in(args.api_key_env)
         EngineLimits(max_num_batched_tokens=args.max_num_batched_tokens, max_num_seqs=args.max_num_seqs)
+        if not _can_write(args.out):
+            return FAILED
         asyncio.run(_measure(url, api_key, args, known, found))
     except ValueError as error:
         complain(str(error))
@@ -56,7 +59,23 @@ def run(args: argparse.Namespace) -> int:
         complain(f"stopped after {len(found)} measurements")
     except EngineError as error:
         complain(f"{args.worker}: {error}")
+        if not found:
+            return FAILED
     return _keep(args, known, found)
+
+
+def _can_write(path: Path) -> bool:
+    """Whether a file can be written, which is said now and not after minutes of measuring; it stays as it is."""
+    try:
+        is_new = not os.path.lexists(path)
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        complain(f"--out {path}: {error.strerror}")
+        return False
+    return True
 
 
 async def _measure(
@@ -66,6 +85,8 @@ async def _measure(
     worker = VllmWorker(url, api_key=api_key, connect_s=_CONNECT_S)
     try:
         info = await worker.probe()
+        if not info.models:
+            raise EngineError("it serves no model")
         known.append(info)
         length = info.max_model_len or _DEFAULT_LENGTH
         plan = list(experiments(length, info.kv_capacity_tokens or length, args.max_num_seqs))

@@ -59,27 +59,22 @@ class LengthEstimator:
         max_tokens: int | None = None,
         expected_tokens: int | None = None,
         n: int = 1,
-    ) -> tuple[int, int]:
-        """Output tokens of a call of `n` replies, at least 1: the mean, and what one reply in ten exceeds.
+    ) -> int:
+        """Mean output tokens of a call of `n` replies, at least 1.
 
-        The caller's own hint wins over what was learned; `max_tokens` caps both.
+        The caller's own hint wins over what was learned; `max_tokens` caps both, and the longest one in ten of
+        what was learned.
         """
-        known = self._best(model, name, step, template)
-        tail = START_TOKENS if known is None else known.tail()
-        if expected_tokens is not None:
-            tokens = float(expected_tokens)
-            tail = tokens if tail < tokens else tail
+        known = None if expected_tokens is not None else self._best(model, name, step, template)
+        if known is None:
+            tokens = START_TOKENS if expected_tokens is None else float(expected_tokens)
+        elif max_tokens is not None and max_tokens < known.tail():
+            tokens = known.capped_mean(max_tokens)
         else:
-            tokens = START_TOKENS if known is None else known.mean()
-        if max_tokens is not None and max_tokens < tail:
-            if known is not None and expected_tokens is None:
-                tokens = known.capped_mean(max_tokens)
-            tail = float(max_tokens)
+            tokens = known.mean()
         if max_tokens is not None and max_tokens < tokens:
             tokens = float(max_tokens)
-        expected = (round(tokens) or 1) * n
-        most = (round(tail) or 1) * n
-        return expected, most if most > expected else expected
+        return (round(tokens) or 1) * n
 
     def distribution(
         self, model: str, name: str | None = None, step: str | None = None, template: int = 0

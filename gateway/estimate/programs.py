@@ -34,8 +34,6 @@ class Outlook(NamedTuple):
     """What is expected of a run when one of its calls is ready."""
 
     left: Left | None
-    gap_s: float | None
-    """From the end of that call to the next one."""
     ends: float | None
     """How likely that call is the last one."""
 
@@ -123,8 +121,7 @@ class ProgramTimes:
         point = work.point(label, known.seconds, known.tokens)
         known.keep(point)
         at = work.find(label)
-        gap_s = at.gap.mean() if at is not None and at.gap.samples else None
-        return Outlook(work.believed(point), gap_s, None if at is None else at.ends())
+        return Outlook(work.believed(point), None if at is None else at.ends())
 
     def ended(self, run: str, step: str | None, service_s: float, tokens: int, *, now_s: float) -> None:
         """A call of the run is over, which took its worker so long."""

@@ -13,7 +13,6 @@ from gateway.simulation.prompts import Prompt
 from gateway.simulation.work import Mode, PlannedCall, PlannedProgram, Text
 
 MODEL = "simulated"
-TENANT = "tenant"
 
 
 class LiveCall:
@@ -75,7 +74,7 @@ class SimulatedIntake:
         prompt_tokens = self._estimators.tokens.estimate(MODEL, call.size)
         chain = call.prompt.chain(prompt_tokens)
         name, step = self._key(call)
-        output_tokens, tail_tokens = self._estimators.lengths.forecast(
+        output_tokens = self._estimators.lengths.forecast(
             MODEL,
             name,
             step,
@@ -87,7 +86,7 @@ class SimulatedIntake:
         objective = call.plan.objective if self._mode is Mode.GATEWAY else None
         ready = ReadyCall(
             call.call_id,
-            TENANT,
+            call.program.tenant,
             MODEL,
             now_s,
             prompt_tokens,
@@ -99,7 +98,6 @@ class SimulatedIntake:
             began_s=began_s,
             reserved=standing is not None,
             siblings=siblings,
-            tail_tokens=tail_tokens,
             left_calls=left_calls,
         )
         call.ready, call.arrived_s = self._foreseen(call, ready, now_s), now_s
@@ -126,17 +124,21 @@ class SimulatedIntake:
         """A session is over."""
         self._estimators.programs.finish(session)
 
+    def expire(self, now_s: float) -> None:
+        """Sessions of which nothing has been heard for long are over too."""
+        self._estimators.programs.expire(now_s)
+
     def _foreseen(self, call: LiveCall, ready: ReadyCall, now_s: float) -> ReadyCall:
         """With what its program has left, as `gateway/foresight.py` says it."""
         if ready.program is None:
             return ready
         name, step = self._key(call)
-        known: Name = (TENANT, name if name is not None else f"#{template_of(ready.chain):x}")
+        known: Name = (call.program.tenant, name if name is not None else f"#{template_of(ready.chain):x}")
         programs = self._estimators.programs
-        left, gap_s, ends = programs.ready(ready.program, known, step, arrived_s=now_s, now_s=now_s)
+        left, ends = programs.ready(ready.program, known, step, arrived_s=now_s, now_s=now_s)
         if left is None:
-            return replace(ready, gap_s=gap_s, ends=ends)
-        return replace(ready, left_s=left.seconds, left_tokens=left.tokens, gap_s=gap_s, ends=ends)
+            return replace(ready, ends=ends)
+        return replace(ready, left_s=left.seconds, ends=ends)
 
     def _is_of_program(self, call: LiveCall) -> bool:
         """Whether the gateway knows its session."""

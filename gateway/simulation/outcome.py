@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,10 +81,12 @@ class WorkerOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Program times in seconds, over those that ended well."""
+    """Program times in seconds, over the judged ones that ended well; the rest is of all."""
 
     programs: int
+    """Those that are judged."""
     failed: int
+    """Of them."""
     calls: int
     mean_s: float
     p50_s: float
@@ -108,25 +110,31 @@ class Outcome:
     calls: tuple[CallOutcome, ...]
     workers: tuple[WorkerOutcome, ...]
 
-    def figures(self) -> Figures:
-        """In one line."""
+    def figures(self, judges: Callable[[str], bool] | None = None) -> Figures:
+        """In one line. `judges`: whether the times of the programs of this name count; None for all."""
         prompt_tokens = sum(call.prompt_tokens for call in self.calls)
         cached_tokens = sum(call.cached_tokens for call in self.calls)
-        return figures(self.programs, len(self.calls), cached_tokens / max(1, prompt_tokens), self.workers)
+        cached_share = cached_tokens / max(1, prompt_tokens)
+        return figures(self.programs, len(self.calls), cached_share, self.workers, judges)
 
 
 def figures(
-    programs: Sequence[ProgramOutcome], calls: int, cached_share: float, workers: Sequence[WorkerOutcome] = ()
+    programs: Sequence[ProgramOutcome],
+    calls: int,
+    cached_share: float,
+    workers: Sequence[WorkerOutcome] = (),
+    judges: Callable[[str], bool] | None = None,
 ) -> Figures:
     """Of these programs; nothing is said of workers where none are given."""
-    ended = [each for each in programs if not each.failed]
+    judged = [each for each in programs if judges is None or judges(each.name)]
+    ended = [each for each in judged if not each.failed]
     times = sorted(each.time_s for each in ended)
     start_s = min((each.start_s for each in programs), default=0.0)
     makespan_s = max((each.done_s for each in programs), default=0.0) - start_s
     there_s = makespan_s * len(workers)
     return Figures(
-        len(programs),
-        len(programs) - len(times),
+        len(judged),
+        len(judged) - len(times),
         calls,
         sum(times) / max(1, len(times)),
         quantile(times, 0.5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,6 +12,9 @@ from gateway.simulation.work import Mode
 
 UNBOUNDED: Final = 1_000_000
 """Calls in flight at a router that holds none back."""
+_KINDS: Final[Mapping[type, str]] = MappingProxyType({str: "a name", int: "a whole number", float: "a number"})
+"""What a setting may be whose value is read from a word."""
+_SETTINGS: Final = frozenset(field.name for field in fields(SchedulerSettings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,12 @@ def policy_set(words: str) -> PolicySet:
 
 def _setting(change: str) -> tuple[str, Any]:
     name, _, value = change.partition("=")
-    default = getattr(_OWN, name, None)
-    if default is None or not value:
+    if name not in _SETTINGS or not value:
         raise ValueError(f"{change!r} is not SETTING=VALUE with a setting of the scheduler")
-    return name, type(default)(value)
+    kind = type(getattr(_OWN, name))
+    if kind not in _KINDS:
+        raise ValueError(f"{name} cannot be set here")
+    try:
+        return name, kind(value)
+    except ValueError:
+        raise ValueError(f"{change} is not {_KINDS[kind]}") from None

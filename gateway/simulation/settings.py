@@ -26,12 +26,8 @@ class WorldSettings:
     mode: Mode = Mode.SESSION
     round_trip_s: float = 0.0
     """Between clients and the gateway."""
-    streams: bool = False
-    """Whether clients ask for streams, so that the gateway sees first tokens."""
     kv_events: bool = True
     """Whether workers tell what they store and evict, as vLLM does when asked to."""
-    reports_reuse: bool = False
-    """Whether they tell what they reuse too (`kv_cache_report_mode: full`)."""
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.round_trip_s < 0 or self.request_s < 0:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from hints.model import Objective
+
+TENANT: Final = "tenant"
+"""Whose calls are where only one tenant has any."""
 
 
 class Mode(StrEnum):
@@ -89,6 +93,9 @@ class PlannedProgram:
     """Of this run alone."""
     start_s: float
     calls: tuple[PlannedCall, ...]
+    tenant: str = TENANT
+    says_end: bool = False
+    """Whether its client says that it is over, where it runs the calls itself."""
 
     def __post_init__(self) -> None:
         known: set[str] = set()

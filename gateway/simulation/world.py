@@ -32,6 +32,8 @@ from gateway.simulation.worker import VirtualWorker
 
 TICK_S = 0.1
 """As the gateway's loop."""
+SWEEP_S = 0.5
+"""How often it looks for sessions that have fallen silent."""
 STUCK_S = 3600.0
 
 
@@ -64,6 +66,8 @@ class World:
         self._moved_s = 0.0
         """When a call last arrived, got a token or ended."""
         self._left = len(self._programs)
+        self._sweeps_s = 0.0
+        """When it looks again for sessions that have fallen silent."""
 
     def run(self) -> Outcome:
         """Until every program has ended. Raises: Stuck."""
@@ -95,6 +99,9 @@ class World:
         if (self._calls or not self._heap) and self._now_s - self._moved_s > STUCK_S:
             raise Stuck(f"{len(self._calls)} calls wait since {self._moved_s:.0f} s, and nothing happens to them")
         self._feed(events.Tick())
+        if self._now_s >= self._sweeps_s:
+            self._intake.expire(self._now_s)
+            self._sweeps_s = self._now_s + SWEEP_S
         self._at(self._now_s + TICK_S, self._tick)
 
     def _begin(self, program: LiveProgram) -> None:
@@ -171,7 +178,6 @@ class World:
             call.prompt.blocks(limits.block_tokens) if limits.is_caching else (),
             priority=decided.priority,
             session_id=call.call_id,
-            is_reported_fully=self._settings.reports_reuse,
         )
         if request.prompt_tokens + request.output_tokens > limits.kv_tokens:
             self._at(self._now_s, partial(self._refuse, call))
@@ -211,8 +217,6 @@ class World:
             call = self._calls[request.name]
             if call.first_s is None:
                 call.first_s = self._now_s
-                if self._settings.streams:
-                    self._feed(events.FirstByte(call.call_id))
         for request in step.finished:
             usage = Usage(request.prompt_tokens, request.output_tokens, request.cached_tokens)
             self._end(self._calls.pop(request.name), usage)
@@ -256,9 +260,14 @@ class World:
             return
         program.done_s = self._now_s + self._settings.round_trip_s / 2
         self._left -= 1
-        if self._settings.mode in (Mode.SESSION, Mode.GATEWAY):
+        if self._says_end(program):
             self._feed(events.SessionEnded(program.plan.session))
             self._intake.finish(program.plan.session)
+
+    def _says_end(self, program: LiveProgram) -> bool:
+        """Whether the gateway is told, which otherwise learns it of its silence."""
+        mode = self._settings.mode
+        return mode is Mode.GATEWAY or (mode is Mode.SESSION and program.plan.says_end)
 
     def _owner(self, call: LiveCall) -> LiveProgram:
         return self._owners[call.program.session]

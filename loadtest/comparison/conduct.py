@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from engines.base import EngineError
 from loadtest.children import ChildError
-from loadtest.comparison.figures import sustained_per_s
+from loadtest.comparison.capacity import SEED, burst, sustained_per_s
 from loadtest.comparison.plan import Plan, arrivals, best_peers, compare_turns, expected_s, select_turns
 from loadtest.comparison.probe import counters, measure_rates
 from loadtest.comparison.record import (
@@ -23,23 +22,21 @@ from loadtest.comparison.record import (
     batch_line,
     best_line,
     capacity_line,
+    workers_line,
 )
 from loadtest.comparison.serving import TENANT_KEYS, serving
 from loadtest.comparison.systems import STICKY, System, Workers, system
 from loadtest.program.arrivals import Batch, Start
 from loadtest.program.bounds import context_tokens
 from loadtest.program.idle import SEEN_S, until_idle
-from loadtest.program.loads import LOADS, PRESSURE, starts
+from loadtest.program.loads import LOADS, PRESSURE
 from loadtest.program.measure import Measurement
 from loadtest.program.outcome import Outcome
 from loadtest.program.sessions import agent
 
 RUN_LIMIT_S = 180.0
-CAPACITY_TIMES = 2
-"""The burst that measures capacity holds so many times a batch's programs,"""
-CAPACITY_PROGRAMS = 80
-"""and no more than these, which fill two workers."""
-_CAPACITY_SEED = 0
+CAPACITY_LIMIT_S = 900.0
+"""For a run of the burst that measures capacity, which has all the others beside it."""
 
 
 class OutOfTime(Exception):
@@ -84,15 +81,16 @@ class Conduct:
     async def _know_the_workers(self) -> None:
         records, workers = self._records, self._workers
         if records.rates is not None:
+            _check_same(records, workers)
             return
         await until_idle(workers.urls)
         rates = await measure_rates(workers)
         records.rates, records.kv_tokens, records.workers = rates, workers.kv_tokens, len(workers.urls)
-        records.count = self._plan.count
-        self._write(records.lines()[0])
+        records.count, records.model = self._plan.count, workers.model
+        self._write(workers_line(records))
         self._progress(
             f"an idle worker: {rates.call_s * 1e3:.1f} ms a call, {rates.prefill_s * 1e3:.3f} ms a prompt token, "
-            f"{rates.step_s * 1e3:.2f} ms an output token alone, {rates.token_s * 1e3:.2f} ms among many"
+            f"{rates.step_s * 1e3:.2f} ms an output token alone, {rates.token_s * 1e3:.2f} ms at least among many"
         )
 
     async def _know_the_capacity(self, load: str) -> None:
@@ -100,11 +98,9 @@ class Conduct:
         if load in self._records.capacity_per_s or load == PRESSURE:
             return
         self._check_time(0.0)
-        arriving = replace(LOADS[load], at_once={})
-        count = min(CAPACITY_TIMES * self._plan.count, CAPACITY_PROGRAMS)
-        burst = starts(arriving, math.inf, _CAPACITY_SEED, count)
-        turn = Turn("capacity", load, math.inf, _CAPACITY_SEED, STICKY)
-        batch = await self._measured(turn, system(STICKY), burst)
+        found = burst(LOADS[load], self._plan.count, len(self._workers.urls))
+        turn = Turn("capacity", load, math.inf, SEED, STICKY)
+        batch = await self._measured(turn, system(STICKY), found, CAPACITY_LIMIT_S)
         errors = [run.error for run in batch.runs if run.error]
         if errors:
             raise EngineError(f"the capacity under {load} could not be measured: {errors[0]}")
@@ -112,7 +108,7 @@ class Conduct:
         self._records.capacity_per_s[load] = per_s
         self._write(capacity_line(load, per_s))
         self._progress(
-            f"{load}: capacity {per_s:.2f} programs a second ({len(burst)} at once, sessions kept in place); "
+            f"{load}: capacity {per_s:.2f} programs a second ({len(found)} at once, sessions kept in place); "
             f"all its turns take about {self._expected_s(load, per_s) / 60:.0f} min"
         )
 
@@ -138,18 +134,20 @@ class Conduct:
         self._check_time(expected_s(self._plan, turn, capacity))
         found = arrivals(self._plan, turn, capacity, self._records.kv_tokens, self._session_tokens())
         batch = await self._measured(turn, system(turn.system), found)
-        self._records.batches.append(batch)
+        self._records.add(batch)
         self._write(batch_line(batch))
         self._progress(self._line(batch))
 
-    async def _measured(self, turn: Turn, chosen: System, found: Sequence[Start]) -> Measured:
+    async def _measured(
+        self, turn: Turn, chosen: System, found: Sequence[Start], limit_s: float = RUN_LIMIT_S
+    ) -> Measured:
         urls = self._workers.urls
         await until_idle(urls)
         try:
             with serving(chosen, self._workers, self._folder) as base_url:
                 await until_idle(urls, SEEN_S)
                 before = await counters(urls)
-                runs = await self._runs(turn, chosen, found, base_url)
+                runs = await self._runs(turn, chosen, found, base_url, limit_s)
                 grown = (await counters(urls)).since(before)
         except ChildError as error:
             self._progress(f"{turn.system}: {error}")
@@ -159,11 +157,13 @@ class Conduct:
         makespan_s = max(run.started_s + run.took_s for run in runs) - first_s
         return Measured(turn, round(makespan_s, 4), grown, tuple(runs), round(time.monotonic() - self._began_s, 1))
 
-    async def _runs(self, turn: Turn, chosen: System, found: Sequence[Start], base_url: str) -> list[Outcome]:
+    async def _runs(
+        self, turn: Turn, chosen: System, found: Sequence[Start], base_url: str, limit_s: float
+    ) -> list[Outcome]:
         batch = Batch(turn.load, 0, turn.seed, chosen.mode, tuple(found))
         others = {tenant: key for tenant, key in TENANT_KEYS.items() if tenant}
         measurement = Measurement(
-            base_url, self._workers.model, TENANT_KEYS[""], tenant_keys=others, limit_s=RUN_LIMIT_S
+            base_url, self._workers.model, TENANT_KEYS[""], tenant_keys=others, limit_s=limit_s
         )
         return await measurement.batch(batch)
 
@@ -187,6 +187,18 @@ class Conduct:
         role = "choosing: " if turn.role == SELECT else ""
         left_s = max(0.0, self._ends_s - time.monotonic())
         return f"{role}{where}: {mean}, all in {batch.makespan_s:.1f} s{failed}; {left_s / 60:.1f} min left"
+
+
+def _check_same(records: Records, workers: Workers) -> None:
+    """Raises: EngineError, where what was measured is of other workers."""
+    before = _described(records.workers, records.model or workers.model, records.kv_tokens)
+    now = _described(len(workers.urls), workers.model, workers.kv_tokens)
+    if before != now:
+        raise EngineError(f"the records are of {before}; these are {now}: their times cannot be compared")
+
+
+def _described(count: int, model: str, kv_tokens: int) -> str:
+    return f"{count} workers of {model} with {kv_tokens:,} tokens of KV cache"
 
 
 def _unstarted(turn: Turn, chosen: System, start: Start, fault: str) -> Outcome:

@@ -2,19 +2,20 @@
 
 A program's slowdown is its time over its critical path on an idle worker with all it can share cached
 (`program/bounds.py`), so it has one meaning for all systems. Intervals resample seeds, then the programs within
-each, both sides of a ratio alike.
+each, both sides of a ratio alike; of a few seeds they would say too much.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from statistics import fmean
 from typing import TypeVar
 
+from gateway.simulation.outcome import quantile
 from loadtest.comparison.record import COMPARE, Measured, Records
 from loadtest.program.bounds import Arrival, Rates, critical_path_s, makespan_bound_s, mean_bound_s, work_s
 from loadtest.program.catalogue import program
@@ -22,7 +23,8 @@ from loadtest.program.loads import LOADS, program_seed, starts
 from loadtest.program.outcome import Outcome
 
 RESAMPLES = 1000
-_COUNTED = 0.8
+ENOUGH_GROUPS = 4
+"""Of fewer, what differs between them is not seen, and an interval would say too much."""
 _T = TypeVar("_T")
 
 Times = Mapping[int, Mapping[int, float]]
@@ -36,6 +38,13 @@ class Interval:
     value: float
     low: float
     high: float
+    groups: int
+    """It was drawn from: seeds."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are groups enough for its bounds to mean anything."""
+        return self.groups >= ENOUGH_GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ def ratio(records: Records, load: str, rate: float, one: str, other: str) -> Int
 def tail_ratio(records: Records, load: str, rate: float, one: str, other: str) -> float | None:
     """`other`'s 95th percentile over `one`'s; None where one of them has no runs."""
     both = [[run.took_s for run in ended(records, load, rate, name)] for name in (one, other)]
-    return percentile(both[1], 0.95) / percentile(both[0], 0.95) if all(both) else None
+    return quantile(sorted(both[1]), 0.95) / quantile(sorted(both[0]), 0.95) if all(both) else None
 
 
 def worst_ratio(records: Records, load: str, rate: float, one: str, other: str) -> float | None:
@@ -130,23 +139,6 @@ def bound_s(records: Records, batch: Measured) -> tuple[float, float] | None:
     return mean_bound_s(judged, records.workers), makespan_bound_s(found, records.workers)
 
 
-def sustained_per_s(runs: Sequence[Outcome]) -> float:
-    """Programs a second while a burst is served: by its calls until four of five have ended.
-
-    The last ones, of programs that are alone by then, say nothing of capacity. Raises: ValueError, without calls.
-    """
-    return sustained_rate(len(runs), (at_s for run in runs for at_s in run.calls_s))
-
-
-def sustained_rate(programs: int, calls_s: Iterable[float]) -> float:
-    """The same of so many programs, whose calls ended at these times. Raises: ValueError, without calls."""
-    ended_s = sorted(calls_s)
-    counted = math.ceil(_COUNTED * len(ended_s))
-    if not counted:
-        raise ValueError("no call has ended")
-    return programs * counted / len(ended_s) / ended_s[counted - 1]
-
-
 def most_per_s(records: Records, load: str, programs: int = 100) -> float | None:
     """Programs a second that no scheduler gets over, work over capacity; None without measured rates."""
     if records.rates is None:
@@ -166,18 +158,8 @@ def bootstrap(groups: Mapping[int, Sequence[_T]], of: Callable[[Sequence[_T]], f
         for key in random.choices(keys, k=len(keys)):
             sample += random.choices(groups[key], k=len(groups[key]))
         drawn.append(of(sample))
-    return Interval(of(everything), percentile(drawn, 0.025), percentile(drawn, 0.975))
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """By linear interpolation. Raises: ValueError, for no values."""
-    if not values:
-        raise ValueError("no values")
-    ordered = sorted(values)
-    at = part * (len(ordered) - 1)
-    below = math.floor(at)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (at - below)
+    drawn.sort()
+    return Interval(of(everything), quantile(drawn, 0.025), quantile(drawn, 0.975), len(groups))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -193,7 +175,7 @@ def _row(records: Records, load: str, name: str, batches: Sequence[Measured]) ->
     by_seed: dict[int, list[float]] = {}
     for run in done:
         by_seed.setdefault(run.seed, []).append(run.took_s)
-    took_s = [run.took_s for run in done]
+    took_s = sorted(run.took_s for run in done)
     queried = sum(batch.counters.queried_tokens for batch in batches)
     bounds = [bound for batch in batches if (bound := bound_s(records, batch)) is not None]
     makespan_s = fmean(batch.makespan_s for batch in batches)
@@ -202,8 +184,8 @@ def _row(records: Records, load: str, name: str, batches: Sequence[Measured]) ->
         programs=len(done),
         failed=len(judged) - len(done),
         mean_s=bootstrap(by_seed, fmean),
-        p50_s=percentile(took_s, 0.5),
-        p95_s=percentile(took_s, 0.95),
+        p50_s=quantile(took_s, 0.5),
+        p95_s=quantile(took_s, 0.95),
         worst_slowdown=max((_slowdown(run, records.rates) for run in done), default=math.nan),
         makespan_s=makespan_s,
         cached=sum(batch.counters.hit_tokens for batch in batches) / queried if queried else math.nan,

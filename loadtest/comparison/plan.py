@@ -1,7 +1,8 @@
 """Which batches a comparison runs, and in which order. Pure.
 
 Load by load, so that what a time budget cuts off is whole loads: every peer on the selection seeds at one rate,
-then this gateway's modes and the chosen peers on other seeds at every rate. Another system is first in every round.
+then this gateway's modes and the chosen peers on other seeds at every rate. Who is first goes round over seeds,
+rates and loads alike, so that nobody is always first in one of them.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ def select_turns(plan: Plan, load: str) -> list[Turn]:
 def compare_turns(plan: Plan, load: str, best: Sequence[str]) -> list[Turn]:
     """This gateway's modes and the chosen peers on every other seed, at every rate."""
     systems = (*plan.ours, *best)
-    rounds = [(seed, rate) for seed in plan.compare_seeds for rate in plan.rates]
+    load_at = plan.loads.index(load)
     return [
         Turn(COMPARE, load, rate, seed, system)
-        for turn, (seed, rate) in enumerate(rounds)
-        for system in rotated(systems, turn)
+        for seed_at, seed in enumerate(plan.compare_seeds)
+        for rate_at, rate in enumerate(plan.rates)
+        for system in rotated(systems, seed_at + rate_at + load_at)
     ]
 
 

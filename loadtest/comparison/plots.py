@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _drawn(records: Records, load: str, rates: list[float], source: str) -> Figu
         of_system = {
             at + aside: row for at, found in enumerate(shown.values()) for row in found if row.system == name
         }
-        _means(left, of_system, colour)
+        draw_means(left, of_system, colour)
         took_s = sorted(run.took_s for run in ended(records, load, max(rates), name))
         _spread(right, took_s, colour)
     left.set_title(f"{load}: mean program time, 95 %")
@@ -68,11 +69,11 @@ def _colours(systems: list[str]) -> dict[str, str]:
     return picked | {name: _PEERS[index % len(_PEERS)] for index, name in enumerate(peers)}
 
 
-def _means(axes: Axes, found: Mapping[float, Row], colour: str) -> None:
-    """One system's means by their place on the axis, beside those of the others."""
+def draw_means(axes: Axes, found: Mapping[float, Row], colour: str) -> None:
+    """One system's means by their place on the axis, beside those of the others; no bars where seeds are few."""
     means = [row.mean_s for row in found.values()]
-    below = [max(0.0, mean.value - mean.low) for mean in means]
-    above = [max(0.0, mean.high - mean.value) for mean in means]
+    below = [max(0.0, mean.value - mean.low) if mean.is_known else math.nan for mean in means]
+    above = [max(0.0, mean.high - mean.value) if mean.is_known else math.nan for mean in means]
     name = next(row.system for row in found.values())
     ys = [mean.value for mean in means]
     axes.errorbar(list(found), ys, yerr=[below, above], fmt="o", ms=4, capsize=3, color=colour, label=name)

@@ -31,8 +31,10 @@ class _Call:
 async def measure_rates(workers: Workers) -> Rates:
     """Fit the rates of the first worker; the least of a few times each, since bounds must hold.
 
-    Raises: httpx.HTTPError.
+    What it costs to begin many calls is no part of their tokens: as many that end with their first one are measured
+    too. Raises: httpx.HTTPError.
     """
+    together = min(TOGETHER, workers.max_num_seqs or TOGETHER)
     random = Random()
     async with httpx.AsyncClient(base_url=workers.urls[0], timeout=_CALL_S, trust_env=False) as client:
 
@@ -45,20 +47,38 @@ async def measure_rates(workers: Workers) -> Rates:
         short = _least([await call(SHORT_WORDS, 1) for _ in range(ROUNDS)])
         long = _least([await call(LONG_WORDS, 1) for _ in range(ROUNDS)])
         decoded = _least([await call(SHORT_WORDS, DECODED_TOKENS) for _ in range(ROUNDS)])
-        began_s = time.monotonic()
-        await asyncio.gather(*(call(SHORT_WORDS, DECODED_TOKENS) for _ in range(TOGETHER)))
-        together_s = time.monotonic() - began_s
+
+        async def all_s(tokens: int) -> float:
+            began_s = time.monotonic()
+            await asyncio.gather(*(call(SHORT_WORDS, tokens) for _ in range(together)))
+            return time.monotonic() - began_s
+
+        begun_s = min([await all_s(1) for _ in range(ROUNDS)])
+        done_s = min([await all_s(DECODED_TOKENS) for _ in range(ROUNDS)])
     more = max(1, long.prompt_tokens - short.prompt_tokens)
     prefill_s = max(0.0, (long.took_s - short.took_s) / more)
     step_s = max(0.0, (decoded.took_s - short.took_s) / (DECODED_TOKENS - 1))
-    decode_s = max(0.0, together_s - TOGETHER * short.prompt_tokens * prefill_s)
+    among_s = max(0.0, (done_s - begun_s) / (together * (DECODED_TOKENS - 1)))
     return Rates(
         call_s=max(0.0, short.took_s - short.prompt_tokens * prefill_s),
         prefill_s=prefill_s,
         step_s=step_s,
-        token_s=min(step_s, decode_s / (TOGETHER * DECODED_TOKENS)),
+        token_s=token_s(step_s, among_s, together, workers.max_num_seqs),
         bytes_per_token=(long.text_bytes - short.text_bytes) / more,
     )
+
+
+def token_s(alone_s: float, among_s: float, together: int, max_num_seqs: int | None) -> float:
+    """Worker time of an output token where as many calls decode as can: it is not above what was measured.
+
+    A step has a base, and a part for every call in it: `alone_s` is both, `among_s` is a token's share of a step of
+    `together` calls. Where nobody knows how many can decode at once, no base is counted.
+    """
+    base_s = 0.0
+    if together > 1:
+        base_s = min(alone_s, max(0.0, alone_s - among_s) * together / (together - 1))
+    share_s = base_s / max_num_seqs if max_num_seqs else 0.0
+    return min(alone_s, among_s, share_s + alone_s - base_s)
 
 
 async def counters(urls: Sequence[str]) -> Counters:

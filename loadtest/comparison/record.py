@@ -54,6 +54,11 @@ class Measured:
     when_s: float = 0.0
     """Since the benchmark began."""
 
+    @property
+    def has_started(self) -> bool:
+        """Whether its system came so far that a run ended well, or took any time."""
+        return any(not run.error or run.took_s > 0 for run in self.runs)
+
 
 @dataclass(slots=True)
 class Records:
@@ -70,20 +75,44 @@ class Records:
     best: dict[str, list[str]] = field(default_factory=dict)
     """The chosen peers, by load."""
     batches: list[Measured] = field(default_factory=list)
+    model: str = ""
+    """That the workers serve; empty where that is not known."""
+    provenance: list[Mapping[str, Any]] = field(default_factory=list)
+    """Where it all comes from: of every run that measured some of it, the first one first."""
 
     def done(self) -> set[Turn]:
-        """The turns that need not be taken again."""
-        return {batch.turn for batch in self.batches}
+        """The turns that need not be taken again: those whose system started."""
+        return {batch.turn for batch in self.batches if batch.has_started}
+
+    def add(self, batch: Measured) -> None:
+        """One more batch, in place of one of its turn whose system had not started; peers are chosen again then."""
+        was_there = [each for each in self.batches if each.turn == batch.turn and not each.has_started]
+        self.batches = [each for each in self.batches if each not in was_there]
+        self.batches.append(batch)
+        if was_there and batch.has_started and batch.turn.role == SELECT:
+            self.best.pop(batch.turn.load, None)
 
     def lines(self) -> list[str]:
         """All of it, a line each."""
-        lines = []
+        lines = [_line("provenance", **facts) for facts in self.provenance]
         if self.rates is not None:
-            known = {"kv_tokens": self.kv_tokens, "workers": self.workers, "count": self.count}
-            lines.append(_line("workers", rates=asdict(self.rates), **known))
+            lines.append(workers_line(self))
         lines += [_line("capacity", load=load, per_s=per_s) for load, per_s in self.capacity_per_s.items()]
         lines += [_line("best", load=load, systems=names) for load, names in self.best.items()]
         return lines + [batch_line(batch) for batch in self.batches]
+
+
+def has_batches(lines: Iterable[str]) -> bool:
+    """Whether a file of records holds anything that was measured through a system."""
+    return any(line.startswith('{"kind":"batch"') for line in lines)
+
+
+def workers_line(records: Records) -> str:
+    """What is known of the workers. Raises: ValueError, before they were measured."""
+    if records.rates is None:
+        raise ValueError("nothing is known of the workers")
+    known = {"kv_tokens": records.kv_tokens, "workers": records.workers, "count": records.count}
+    return _line("workers", rates=asdict(records.rates), model=records.model, **known)
 
 
 def batch_line(batch: Measured) -> str:
@@ -113,13 +142,15 @@ def read(lines: Iterable[str]) -> Records:
         if kind == "workers":
             records.rates = Rates(**fields["rates"])
             records.kv_tokens, records.workers = fields["kv_tokens"], fields["workers"]
-            records.count = fields["count"]
+            records.count, records.model = fields["count"], fields.get("model", "")
         elif kind == "capacity":
             records.capacity_per_s[fields["load"]] = fields["per_s"]
         elif kind == "best":
             records.best[fields["load"]] = fields["systems"]
         elif kind == "batch":
-            records.batches.append(_measured(fields))
+            records.add(_measured(fields))
+        elif kind == "provenance":
+            records.provenance.append(fields)
     return records
 
 

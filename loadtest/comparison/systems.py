@@ -67,6 +67,8 @@ class Workers:
     """Where each publishes its KV events, as TCP addresses; empty where they publish none so."""
     kv_tokens: int = 0
     """Of all of them together; 0 where they do not tell."""
+    max_num_seqs: int | None = None
+    """Calls that each computes at once; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,15 +85,17 @@ def cells(records: Records, role: str) -> list[tuple[str, float]]:
 
 
 def verdict(found: Interval, floor: float) -> str:
-    """Whether a ratio is at least its floor, and whether its interval is enough to tell."""
+    """Whether a ratio is at least its floor, and whether there are seeds and an interval enough to tell."""
     is_met = found.value >= floor
-    is_sure = found.low >= floor if is_met else found.high < floor
+    is_sure = found.is_known and (found.low >= floor if is_met else found.high < floor)
     return ("met" if is_met else "MISSED") + ("" if is_sure else ", within noise")
 
 
 def interval(found: Interval) -> str:
-    """`1.20 [1.05, 1.31]`."""
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    """`1.20 [1.05, 1.31]`, or `1.20 (2 seeds)` where those are too few for an interval."""
+    if found.is_known:
+        return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:.2f} ({found.groups} seed{'s' if found.groups > 1 else ''})"
 
 
 def _workers(records: Records) -> Iterator[str]:
@@ -102,7 +104,7 @@ def _workers(records: Records) -> Iterator[str]:
         yield (
             f"{records.workers} workers, {records.kv_tokens:,} tokens of KV cache; an idle one: "
             f"{rates.call_s * 1e3:.1f} ms a call, {rates.prefill_s * 1e3:.3f} ms a prompt token, "
-            f"{rates.step_s * 1e3:.2f} ms an output token alone, {rates.token_s * 1e3:.2f} ms among many; "
+            f"{rates.step_s * 1e3:.2f} ms an output token alone, {rates.token_s * 1e3:.2f} ms at least among many; "
             f"{rates.bytes_per_token:.2f} bytes a token"
         )
     if records.capacity_per_s:

@@ -16,7 +16,7 @@ from engines.base import EngineError
 from engines.cpu_features import cpu_features
 from engines.install.machine import cores
 from engines.launch import Launcher, socket_folder
-from engines.launch_flags import WorkerSpec, cpu_workers, free_ports, kv_events_config
+from engines.launch_flags import CPU_FLAGS, WorkerSpec, cpu_workers, free_ports, kv_events_config
 from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
 from engines.simulated.profile import Profile, read
@@ -26,7 +26,6 @@ from loadtest.comparison.systems import Workers
 from loadtest.program.running import ROOT, WORKERS, WORKERS_READY_S, served_model
 
 _SIMULATED_READY_S = 30.0
-_SIMULATED_FLAGS = ("--output-tokens", "64")
 _TYPICAL = Profile(
     "simulated",
     StepCosts(),
@@ -60,7 +59,7 @@ async def vllm_workers(
             specs = [_with_tcp_events(spec, events, replay) for spec, events, replay in pairs]
         progress(f"starting {WORKERS} vLLM workers")
         async with Launcher(specs, folder, ready_s=WORKERS_READY_S):
-            yield await known_workers([spec.url for spec in specs])
+            yield await known_workers([spec.url for spec in specs], max_num_seqs(CPU_FLAGS))
 
 
 @asynccontextmanager
@@ -78,15 +77,21 @@ async def simulated_workers(profile: Path | None, kv_blocks: int | None) -> Asyn
         file.write_bytes(msgspec.json.encode(engine))
         ports, sockets = free_ports(WORKERS), socket_folder(Path(scratch))
         for index, port in enumerate(ports):
-            flags = ["--profile", str(file), "--kv-events", f"ipc://{sockets}/kv{index}", *_SIMULATED_FLAGS]
+            flags = ["--profile", str(file), "--kv-events", f"ipc://{sockets}/kv{index}"]
             command = [sys.executable, "-m", "engines.simulated", "--port", str(port), *flags]
             worker = family.start(f"worker-{port}", command, {"PYTHONPATH": str(ROOT)})
             worker.wait_until(partial(answers, port, "GET", "/health"), _SIMULATED_READY_S)
-        yield await known_workers([f"http://127.0.0.1:{port}" for port in ports])
+        yield await known_workers([f"http://127.0.0.1:{port}" for port in ports], engine.limits.max_num_seqs)
 
 
-async def known_workers(urls: Sequence[str]) -> Workers:
-    """What running workers say of themselves. Raises: EngineError."""
+def max_num_seqs(flags: Sequence[str]) -> int | None:
+    """How many calls a worker with these flags computes at once; None where they do not say."""
+    name = "--max-num-seqs="
+    return next((int(flag.removeprefix(name)) for flag in flags if flag.startswith(name)), None)
+
+
+async def known_workers(urls: Sequence[str], max_num_seqs: int | None = None) -> Workers:
+    """What running workers say of themselves, and what they do not. Raises: EngineError."""
     found = []
     for url in urls:
         worker = VllmWorker(url)
@@ -104,6 +109,7 @@ async def known_workers(urls: Sequence[str]) -> Workers:
         found[0].block_size,
         tuple(endpoints) if has_all else (),
         sum(info.kv_capacity_tokens or 0 for info in found),
+        max_num_seqs,
     )
 
 

@@ -52,16 +52,18 @@ class Plan:
 
 
 def batches(plan: Plan) -> list[Batch]:
-    """All batches in order: those that are compared stand next to each other, and their order rotates."""
-    found: list[Batch] = []
-    turn = 0
-    for seed in plan.seeds:
-        for load in plan.loads:
-            for delay_ms in plan.delays_ms:
-                for starts in _groups(plan, load, seed):
-                    found += [Batch(load, delay_ms, seed, mode, starts) for mode in rotated(plan.modes, turn)]
-                    turn += 1
-    return found
+    """All batches in order: those that are compared stand next to each other.
+
+    Which mode is first goes round over seeds, delays and programs alike: none is always first in one of them.
+    """
+    return [
+        Batch(load, delay_ms, seed, mode, starts)
+        for seed_at, seed in enumerate(plan.seeds)
+        for load in plan.loads
+        for delay_at, delay_ms in enumerate(plan.delays_ms)
+        for group_at, starts in enumerate(_groups(plan, load, seed))
+        for mode in rotated(plan.modes, seed_at + delay_at + group_at)
+    ]
 
 
 def _groups(plan: Plan, load: str, seed: int) -> list[tuple[Start, ...]]:

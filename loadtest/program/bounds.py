@@ -26,7 +26,7 @@ class Rates:
     step_s: float
     """Per output token of a call that is alone."""
     token_s: float
-    """Worker time per output token where many calls decode together."""
+    """Worker time per output token where as many calls decode together as a worker computes at once."""
     bytes_per_token: float
 
 

@@ -84,15 +84,6 @@ class Program:
         """The step whose value is the answer."""
         return self.steps[-1].name
 
-    @property
-    def round_trips(self) -> int:
-        """Calls on its longest path: what a client that waits for each result pays for in round trips."""
-        depth: dict[str, int] = {}
-        for step in self.steps:
-            before = max((depth[name] for name in step.inputs), default=0)
-            depth[step.name] = before + isinstance(step, Ask)
-        return depth[self.last]
-
 
 def filled(text: str, values: Mapping[str, str]) -> str:
     """The text with its placeholders replaced, in one pass, as the gateway does."""

@@ -21,7 +21,7 @@ from loadtest.program.arrivals import Start
 
 PRESSURE = "pressure"
 FLOODER, VICTIM = "flooder", "victim"
-_SEEDS_APART = 1000
+_SEEDS_APART, _THOUSANDS_APART = 1000, 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,15 @@ _ALL = (
 LOADS: Mapping[str, Load] = {load.name: load for load in _ALL}
 
 
+def load_at_a_rate(name: str) -> Load:
+    """The load of this name. Raises: ValueError, for another name, and for `pressure`, which is no rate."""
+    if name not in LOADS:
+        raise ValueError(f"no load {name!r}; there are: {', '.join(LOADS)}")
+    if name == PRESSURE:
+        raise ValueError(f"{name} is contexts as multiples of a KV cache: `python -m loadtest.compare` does that")
+    return LOADS[name]
+
+
 def starts(load: Load, rate_per_s: float, seed: int, count: int) -> tuple[Start, ...]:
     """`count` programs (or the load's multiple of it) as a Poisson process, after those at once.
 
@@ -92,8 +101,9 @@ def starts(load: Load, rate_per_s: float, seed: int, count: int) -> tuple[Start,
 
 
 def program_seed(seed: int, copy: int) -> int:
-    """The seed of the program that is the `copy`-th of a load with this seed."""
-    return seed * _SEEDS_APART + copy
+    """The seed of the program that is the `copy`-th of a load with this seed; no other load has it."""
+    thousands, rest = divmod(copy, _SEEDS_APART)
+    return seed * _SEEDS_APART + rest + thousands * _THOUSANDS_APART
 
 
 def _shuffled(load: Load, random: Random, count: int) -> list[str]:

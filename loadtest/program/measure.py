@@ -97,7 +97,8 @@ class Measurement:
     async def _client(self, delay_ms: int, tenant: str, stack: AsyncExitStack) -> AsyncOpenAI:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         transport = DelayedTransport(delay_ms / 1e3, httpx.AsyncHTTPTransport(verify=self._tls, limits=limits))
-        http: Any = httpx.AsyncClient(transport=transport, timeout=RUN_LIMIT_S)  # its type differs by SDK version
+        timeout_s = max(RUN_LIMIT_S, self._limit_s)
+        http: Any = httpx.AsyncClient(transport=transport, timeout=timeout_s)  # its type differs by SDK version
         key = self._keys.get(tenant, self._keys[""])
         return await stack.enter_async_context(
             AsyncOpenAI(base_url=self._base_url, api_key=key, http_client=http, max_retries=0)

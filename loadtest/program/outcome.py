@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -46,16 +46,6 @@ class Outcome:
 def to_line(outcome: Outcome) -> str:
     """One line of JSON."""
     return json.dumps({"kind": "run", **asdict(outcome)}, separators=(",", ":"))
-
-
-def from_lines(lines: Iterable[str]) -> list[Outcome]:
-    """The runs among the lines of a record; other kinds are passed over."""
-    found: list[Outcome] = []
-    for line in lines:
-        fields = json.loads(line)
-        if fields.pop("kind") == "run":
-            found.append(from_fields(fields))
-    return found
 
 
 def from_fields(fields: Mapping[str, Any]) -> Outcome:

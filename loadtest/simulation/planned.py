@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Final
 
-from gateway.simulation.work import Message, Piece, PlannedCall, PlannedProgram, Reply, Text, number
+from gateway.simulation.work import TENANT, Message, Piece, PlannedCall, PlannedProgram, Reply, Text, number
 from hints.model import Objective
 from loadtest.program.arrivals import Start
 from loadtest.program.catalogue import program
@@ -30,19 +30,20 @@ def planned(starts: Iterable[Start], nonce: str = "") -> list[PlannedProgram]:
             f"{start.program}-{index}",
             start.at_s,
             nonce,
+            start.tenant or TENANT,
         )
         for index, start in enumerate(starts)
     ]
 
 
-def plan(program: Program, session: str, start_s: float, nonce: str) -> PlannedProgram:
+def plan(program: Program, session: str, start_s: float, nonce: str, tenant: str = TENANT) -> PlannedProgram:
     """One run of a program."""
     whose = number(nonce if program.is_shared else session) % 10**NONCE_DIGITS
     system = text(f"{whose:0{NONCE_DIGITS}} {program.system}")
     values = _values(program)
     lookups = {step.name: step for step in program.steps if isinstance(step, Lookup)}
     calls = tuple(_call(ask, program, system, lookups, values) for ask in program.asks)
-    return PlannedProgram(program.name, session, start_s, calls)
+    return PlannedProgram(program.name, session, start_s, calls, tenant)
 
 
 def text(words: str) -> Text:

@@ -50,7 +50,7 @@ def lend(to: Estimators, *others: Estimators) -> None:
 def test_a_newcomer_knows_what_another_has_learned():
     known, new = experienced(), estimators()
     lend(new, known)
-    assert new.lengths.forecast("m", "report", "draft")[0] == 300
+    assert new.lengths.forecast("m", "report", "draft") == 300
     assert new.tokens.estimate("m", PromptSize(ascii_bytes=4000)) == pytest.approx(
         known.tokens.estimate("m", PromptSize(ascii_bytes=4000)), rel=0.01
     )
@@ -65,12 +65,12 @@ def test_a_newcomer_knows_what_another_has_learned():
 def test_own_experience_is_kept_and_soon_outweighs_what_was_lent():
     here, there = experienced(draft_tokens=300), experienced(draft_tokens=900)
     lend(here, there)
-    assert here.lengths.forecast("m", "report", "draft")[0] == 300
+    assert here.lengths.forecast("m", "report", "draft") == 300
     new = estimators()
     lend(new, there)
     for _ in range(40):
         new.lengths.observe("m", "report", "draft", 300)
-    assert new.lengths.forecast("m", "report", "draft")[0] < 460
+    assert new.lengths.forecast("m", "report", "draft") < 460
 
 
 def test_reading_each_other_again_and_again_adds_nothing():
@@ -89,8 +89,8 @@ def test_what_several_know_is_merged_by_weight():
     forth, back = estimators(), estimators()
     lend(forth, one, other)
     lend(back, other, one)
-    expected = forth.lengths.forecast("m", "report", "draft")[0]
-    assert expected == back.lengths.forecast("m", "report", "draft")[0]
+    expected = forth.lengths.forecast("m", "report", "draft")
+    assert expected == back.lengths.forecast("m", "report", "draft")
     assert 150 < expected < 260
     assert forth.programs.work(NAME).runs == 40
 
@@ -176,5 +176,5 @@ def test_nonsense_changes_nothing(subject, blob):
     known = estimators()
     with contextlib.suppress(ValueError):
         adopt(known, subject, [blob])
-    assert known.lengths.forecast("m")[0] == estimators().lengths.forecast("m")[0]
+    assert known.lengths.forecast("m") == estimators().lengths.forecast("m")
     assert known.programs.work(("t", "p")).runs < TRUSTED_RUNS

@@ -65,7 +65,7 @@ def test_steps_transitions_and_gaps_are_counted():
     assert {name: step.seen for name, step in work.steps.items()} == {"plan": 5, "act": 10}
     assert work.steps["plan"].follows == {"act": 5}
     assert work.steps["act"].follows == {"act": 5, END: 5}
-    assert times.ready("new", NAME, "plan", arrived_s=0.0, now_s=0.0).gap_s == pytest.approx(7.0)
+    assert work.steps["plan"].gap.mean() == pytest.approx(7.0)
 
 
 def test_siblings_that_run_at_once_show_one_gap():
@@ -107,7 +107,7 @@ def test_how_likely_a_step_is_the_last_is_learned_of_runs_that_ended():
 
 def test_nothing_is_expected_of_what_nobody_has_seen():
     times = ProgramTimes()
-    assert times.ready("r", NAME, None, arrived_s=0.0, now_s=0.0) == (None, None, None)
+    assert times.ready("r", NAME, None, arrived_s=0.0, now_s=0.0) == (None, None)
     times.ended("unknown", None, 1.0, 1, now_s=0.0)
     times.finish("unknown")
 
@@ -142,10 +142,9 @@ def test_nothing_expected_is_ever_negative(moves):
     for move, run, step, passed_s in moves:
         now_s += passed_s / 10
         if move == "ready":
-            left, gap_s, ends = times.ready(run, NAME, step, arrived_s=now_s - passed_s / 20, now_s=now_s)
+            left, ends = times.ready(run, NAME, step, arrived_s=now_s - passed_s / 20, now_s=now_s)
             assert ends is None or 0 <= ends <= 1
             assert left is None or (left.seconds >= 0 and left.tokens >= 0)
-            assert gap_s is None or gap_s >= 0
         elif move == "ended":
             times.ended(run, step, passed_s, int(passed_s), now_s=now_s)
         elif move == "finish":

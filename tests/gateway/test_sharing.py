@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
 from engines.simulated import Behaviour
+from gateway import sharing
 from gateway.errors import StoreUnavailable
 from gateway.estimate.estimators import Estimators
 from gateway.estimate.service import ServiceTimes
-from gateway.sharing import Sharing
+from gateway.sharing import MAX_BLOB_BYTES, Sharing
 from tests.gateway.conftest import run_rig
 
 
@@ -23,11 +25,11 @@ async def test_what_was_learned_survives_a_restart(redis_url: str) -> None:
                     headers = {"x-workflow-session": f"s{number}", "x-workflow-name": "p", "x-workflow-step": step}
                     await rig.chat("hello", headers={**headers, **more}, max_tokens=7)
             await rig.until_idle()
-            learned = rig.gateway.estimators.lengths.forecast("simulated", "p", "write")[0]
+            learned = rig.gateway.estimators.lengths.forecast("simulated", "p", "write")
         async with run_rig([], worker_urls=urls, store__url=redis_url) as again:
             known = again.gateway.estimators
             await again.until(lambda: known.programs.works() and not known.service.is_new("w0"))
-            assert known.lengths.forecast("simulated", "p", "write")[0] == learned != 128
+            assert known.lengths.forecast("simulated", "p", "write") == learned != 128
             left = known.programs.ready("r", ("default", "p"), "plan", arrived_s=0.0, now_s=0.0).left
             assert left is not None
             assert left.seconds > 0
@@ -59,6 +61,32 @@ async def test_a_store_that_is_down_stops_nothing() -> None:
         await task
 
 
+class Blobs:
+    """A store that takes everything."""
+
+    def __init__(self) -> None:
+        self.blobs: Mapping[str, bytes] = {}
+
+    async def write(self, blobs: Mapping[str, bytes]) -> None:
+        self.blobs = blobs
+
+    async def read(self) -> dict[str, list[bytes]]:
+        return {}
+
+
+async def test_a_subject_that_is_too_long_is_left_out_and_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    learned = {"model/long": bytes(MAX_BLOB_BYTES + 1), "model/short": bytes(MAX_BLOB_BYTES)}
+    monkeypatch.setattr(sharing, "dump", lambda known: iter(learned.items()))
+    store = Blobs()
+    shared = Sharing(store, Estimators(ServiceTimes()))
+    for _ in range(2):
+        await shared.write()
+    assert list(store.blobs) == ["model/short"]
+    assert [vars(record)["subject"] for record in caplog.records] == ["model/long"]
+
+
 class Odd:
     """A store in which somebody else wrote something."""
 
@@ -71,7 +99,7 @@ class Odd:
 
 async def test_what_makes_no_sense_is_passed_over() -> None:
     known = Estimators(ServiceTimes())
-    sharing = Sharing(Odd(), known)
-    await sharing.read()
-    await sharing.write()
+    shared = Sharing(Odd(), known)
+    await shared.read()
+    await shared.write()
     assert known.tokens.accuracies() == {}

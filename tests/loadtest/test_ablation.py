@@ -8,9 +8,12 @@ import pytest
 
 from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
+from gateway.simulation.policies import policy_set
 from gateway.simulation.settings import WorldSettings
+from gateway.simulation.world import World
 from loadtest import ablation
 from loadtest.ablation import OFF, Case, Experiment, main
+from loadtest.simulation.planned import planned
 
 
 def rows(table: str) -> list[list[str]]:
@@ -37,6 +40,17 @@ def test_capacity_is_what_a_burst_sustains() -> None:
     assert 1.5 * two < four < 2.5 * two
 
 
+def test_times_and_bounds_are_of_the_judged_programs() -> None:
+    """A flood's single calls are short: with them both would be far below what an agent's tools alone take."""
+    experiment = Experiment(WorldSettings(), 8)
+    mean_s = experiment.mean_s(Case("session", "flood", 0.5, 0))
+    (world, programs) = experiment.world, planned(experiment.arrivals("flood", 0.5, 0), "batch-0")
+    outcome = World(world.with_policies(policy_set("session")), programs).run()
+    agents_s = [each.time_s for each in outcome.programs if each.name == "agent"]
+    assert mean_s == pytest.approx(sum(agents_s) / len(agents_s))
+    assert experiment.bound_s("flood", 0.5, 0) > 0.6 * min(agents_s)
+
+
 def test_engines_that_gain_from_large_batches_are_not_below_the_bound() -> None:
     large = replace(EngineLimits(), max_num_seqs=128, max_num_batched_tokens=2048)
     world = WorldSettings(costs=StepCosts(0.02, 1e-4, 3e-4, 1e-7), limits=large)
@@ -45,7 +59,14 @@ def test_engines_that_gain_from_large_batches_are_not_below_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [["--loads", "nothing"], ["--count", "0"], ["--rates", "-1"], ["--profile", "none"]]
+    "flags",
+    [
+        ["--loads", "nothing"],
+        ["--loads", "agents,pressure"],
+        ["--count", "0"],
+        ["--rates", "-1"],
+        ["--profile", "none"],
+    ],
 )
 def test_flags_that_cannot_be_are_named(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert ablation.main(flags) == 2

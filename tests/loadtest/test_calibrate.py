@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from engines.simulated.costs import StepCosts
 from engines.simulated.limits import EngineLimits
-from engines.simulated.profile import Profile, write
-from loadtest.calibrate import main
+from engines.simulated.profile import Profile, read, write
+from gateway.simulation.policies import policy_set
+from gateway.simulation.settings import WorldSettings
+from gateway.simulation.world import World
+from loadtest.calibrate import ROUND_TRIP_S, main, pair
 from loadtest.comparison.record import COMPARE, SELECT, Counters, Measured, Records, Turn
 from loadtest.program.bounds import Rates
+from loadtest.program.loads import LOADS, starts
 from loadtest.program.modes import Mode
 from loadtest.program.outcome import Outcome
+from loadtest.simulation.planned import planned
 
 RATES = Rates(call_s=0.01, prefill_s=0.001, step_s=0.01, token_s=0.002, bytes_per_token=4.3)
 TURN = Turn(COMPARE, "agents", 0.5, 11, "loomgate/gateway")
@@ -54,6 +60,35 @@ def test_each_batch_of_a_known_system_is_a_row(tmp_path: Path, profile: Path, ca
     assert float(ratio) == pytest.approx(float(simulated) / 5.0, abs=0.01)
     assert float(cached) == 0.7
     assert 0 < float(simulated_cached) < 1
+
+
+def test_routers_that_the_gateway_stands_in_for_are_simulated_too(
+    tmp_path: Path, profile: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("sticky", "round_robin")
+    path = records(tmp_path, *(batch(replace(TURN, system=name)) for name in names))
+    assert main([str(path), "--profile", str(profile)]) == 0
+    rows = [line.split("|")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("| agents")]
+    assert [row.split(", ")[-1].strip() for row in rows] == list(names)
+
+
+def test_only_judged_programs_count(profile: Path) -> None:
+    turn = replace(TURN, load="flood")
+    agents = batch(turn).runs
+    flood = tuple(replace(run, program="single", took_s=99.0) for run in agents)
+    both = replace(batch(turn), runs=(*flood, *agents))
+    kept = Records(RATES, 10_000, 2, count=4, capacity_per_s={"flood": 1.0})
+    found = pair(both, kept, read(profile))
+    assert found.mean_s == 5.0
+    assert found.simulated_s == pytest.approx(flood_agents_s(profile))
+
+
+def flood_agents_s(profile: Path) -> float:
+    """The mean time of the agents of that batch, in the simulator."""
+    world = WorldSettings(2, round_trip_s=ROUND_TRIP_S).with_profile(read(profile))
+    plans = planned(starts(LOADS["flood"], TURN.rate, TURN.seed, 4), f"batch-{TURN.seed}")
+    outcome = World(world.with_policies(policy_set("gateway")), plans).run()
+    return fmean(program.time_s for program in outcome.programs if program.name == "agent")
 
 
 def test_slower_workers_take_longer(tmp_path: Path, profile: Path, capsys: pytest.CaptureFixture[str]):

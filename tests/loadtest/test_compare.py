@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from loadtest import compare
-from loadtest.comparison.record import COMPARE, SELECT, Records, read
+from loadtest.comparison.record import COMPARE, SELECT, Records, Turn, read
 from loadtest.program.bounds import Rates
 from loadtest.program.running import ROOT
+from tests.loadtest.comparison.made import batch
 
 SMALL = ("--simulated", "--quick", "--count", "2", "--systems", "loomgate/plain,round_robin")
 
@@ -68,6 +69,8 @@ def test_what_is_stopped_is_shown_and_resumed(tmp_path: Path) -> None:
     assert ended.batches[: len(begun.batches)] == begun.batches
     assert len(ended.batches) == len(ended.done()) == 2
     assert ended.capacity_per_s == begun.capacity_per_s
+    assert [facts["seed"] for facts in ended.provenance] == [11, 11]
+    assert (begun.model, ended.model) == ("simulated", "simulated")
 
 
 def test_time_that_is_over_ends_it(tmp_path: Path) -> None:
@@ -101,6 +104,21 @@ def test_batches_of_another_size_are_not_gone_on_with(tmp_path: Path, capsys: py
     file.write_text("\n".join(Records(rates, 0, 2, 15).lines()))
     assert compare.main(["--count", "12", "--resume", str(file), "--out", str(tmp_path / "b")]) == 2
     assert "go on with --count 15" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor by a run that goes on with another file."""
+    out, other = tmp_path / "records.jsonl", tmp_path / "other.jsonl"
+    one = batch(Turn(COMPARE, "agents", 1.2, 11, "round_robin"), [1.0])
+    lines = "".join(f"{line}\n" for line in Records(batches=[one]).lines())
+    out.write_text(lines)
+    other.write_text(lines)
+    for flags in ([], ["--resume", str(other)]):
+        assert compare.main(["--simulated", "--minutes", "0.01", "--out", str(tmp_path), *flags]) == 2
+        said = capsys.readouterr().err
+        assert f"--resume {out}" in said
+        assert "--out" in said
+        assert out.read_text() == lines
 
 
 def test_the_full_plan_keeps_its_seeds_apart() -> None:

@@ -16,8 +16,14 @@ from engines.launch_flags import free_ports
 from loadtest import programs
 from loadtest.children import Family, answers
 from loadtest.program.modes import Mode
-from loadtest.program.outcome import from_lines
+from loadtest.program.outcome import Outcome, from_fields
 from loadtest.program.running import ROOT, start_gateway
+
+
+def _runs(lines: list[str]) -> list[Outcome]:
+    """Those among the lines of a record."""
+    kinds = [(fields.pop("kind"), fields) for fields in map(json.loads, lines)]
+    return [from_fields(fields) for kind, fields in kinds if kind == "run"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def test_a_quick_run_gives_tables_plots_and_records(base_url: str, tmp_path: Pat
         printed, progress = child.communicate(timeout=120)
     assert child.returncode == 0, progress
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
-    runs = from_lines(lines)
+    runs = _runs(lines)
     assert {(run.program, run.mode, run.load, run.delay_ms) for run in runs} == {
         (program, mode, load, delay_ms)
         for program in programs.QUICK.programs
@@ -75,7 +81,7 @@ def test_a_run_that_is_stopped_shows_what_it_has(number: signal.Signals, base_ur
     assert child.returncode == 130
     assert "min left" in first
     assert "One program at a time" in printed
-    assert from_lines((tmp_path / "records.jsonl").read_text().splitlines())
+    assert _runs((tmp_path / "records.jsonl").read_text().splitlines())
 
 
 def test_a_gateway_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def test_settings_change_it_in_their_own_types() -> None:
         ("session,order", "order"),
         ("session,colour=red", "colour"),
         ("session,order=best", "best"),
-        ("session,seed=x", "x"),
+        ("session,seed=x", "seed=x is not a whole number"),
+        ("session,max_calls_per_worker=1.5", "max_calls_per_worker=1.5 is not a whole number"),
+        ("session,sticky_margin=much", "sticky_margin=much is not a number"),
+        ("session,tenant_weights=2", "tenant_weights cannot be set here"),
     ],
 )
 def test_what_nobody_knows_is_named(words: str, named: str) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from pathlib import Path
 
-import orjson
 import pytest
 
-from engines.simulated.profile import Profile, write
-from gateway.cli import main
 from gateway.graph.document import SessionDocument
 from gateway.graph.view import SessionMeta, session_view
 from gateway.nouns import Edge, Record, Usage
@@ -21,6 +16,7 @@ from gateway.simulation.work import Mode, PlannedProgram, Reply
 from gateway.simulation.world import World
 from gateway.states import CallState
 from gateway.states import Outcome as Ended
+from tests.simulation.documents import node, session
 from tests.simulation.loads import agents, chain
 from tests.simulation.test_world import COSTS, LIMITS
 
@@ -105,10 +101,10 @@ def test_what_the_gateway_ran_is_run_by_the_gateway() -> None:
     documents = recorded_by(programs, outcome, edges=True)
     assert Recorded(documents).mode is Mode.SESSION
     for document in documents:
-        for node in document["nodes"][1:]:
-            moved_s = node["times"]["arrived_at"] - document["nodes"][0]["times"]["arrived_at"]
-            node["times"]["arrived_at"] -= moved_s
-            node["times"]["done_ms"] += moved_s * 1000
+        for each in document["nodes"][1:]:
+            moved_s = each["times"]["arrived_at"] - document["nodes"][0]["times"]["arrived_at"]
+            each["times"]["arrived_at"] -= moved_s
+            each["times"]["done_ms"] += moved_s * 1000
     found = Recorded(documents)
     assert found.mode is Mode.GATEWAY
     assert [call.after for call in found.programs()[0].calls] == [(), ("s/0",), ("s/1",), ("s/2",)]
@@ -126,44 +122,44 @@ def test_a_tool_between_two_calls_that_came_at_once_is_a_gap() -> None:
     assert [call.gap_s for call in found.calls] == [0.0, pytest.approx(0.7)]
 
 
+def test_calls_are_taken_as_they_could_run_however_they_came() -> None:
+    """All are there at once, the last one first: each still waits for what it read."""
+    nodes = [
+        node("c", 0.0, inputs_s=2.2, took_s=1.0),
+        node("b", 0.1, inputs_s=1.0, took_s=1.0),
+        node("a", 0.1, took_s=1.0),
+    ]
+    found = Recorded([session("s", *nodes, edges=(("a", "b"), ("b", "c")))])
+    (program,) = found.programs()
+    assert [(call.step, call.after) for call in program.calls] == [("a", ()), ("b", ("a",)), ("c", ("b",))]
+    assert program.start_s == 0.0
+    assert program.calls[0].at_s == pytest.approx(0.1)
+    assert found.figures().mean_s == pytest.approx(3.2)
+
+
+@pytest.mark.parametrize(
+    ("arrived_s", "ready_s", "gap_s"),
+    [(0.0, 1.015, 0.0), (0.0, 1.025, 0.025), (1.015, 1.015, 0.015)],
+    ids=["handed over", "a tool", "sent by its client"],
+)
+def test_a_hand_over_is_no_tool(arrived_s: float, ready_s: float, gap_s: float) -> None:
+    later = node("b", arrived_s, inputs_s=ready_s - arrived_s)
+    (program,) = Recorded([session("s", node("a"), later, edges=(("a", "b"),))]).programs()
+    assert program.calls[1].gap_s == pytest.approx(gap_s, abs=1e-5)
+
+
+def test_a_client_whose_session_has_ended_said_so() -> None:
+    documents = [session("s", node("a")), session("t", node("b"), has_ended=True)]
+    assert [program.says_end for program in Recorded(documents).programs()] == [False, True]
+
+
 def test_calls_that_did_not_end_well_are_left_out() -> None:
     programs = agents(2)
     documents = recorded_by(programs, World(BASE, programs).run())
     documents[0]["nodes"][1]["outcome"] = "cancelled"
     assert Recorded(documents).calls == 7
     for document in documents:
-        for node in document["nodes"]:
-            node["outcome"] = "failed"
+        for each in document["nodes"]:
+            each["outcome"] = "failed"
     with pytest.raises(ValueError, match="ended well"):
         Recorded(documents)
-
-
-def test_the_command_prints_what_was_and_what_would_have_been(tmp_path: Path, capsys) -> None:
-    programs = agents(20, rate_per_s=2.0)
-    documents = recorded_by(programs, World(BASE, programs).run())
-    file, profile = tmp_path / "day.jsonl", tmp_path / "p.json"
-    file.write_bytes(b"".join(orjson.dumps(document) + b"\n" for document in documents))
-    write(Profile("m", COSTS, LIMITS), profile)
-    kept = tmp_path / "kept.jsonl"
-    flags = ["--profile", str(profile), "--workers", "1", "--policies", "session", "round_robin"]
-    began_s = time.monotonic()
-    assert main(["whatif", str(file), *flags, "--keep", str(kept)]) == 0
-    assert time.monotonic() - began_s < 60
-    rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert rows == ["policies", "recorded", "session, 2 workers", "session, 1 workers", "round_robin, 1 workers"]
-    assert [orjson.loads(line) for line in kept.read_bytes().splitlines()] == documents
-
-
-def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys) -> None:
-    profile, empty = tmp_path / "p.json", tmp_path / "empty"
-    write(Profile("m", COSTS), profile)
-    empty.write_text("")
-    assert main(["whatif", str(empty), "--profile", str(profile)]) == 2
-    assert "ended well" in capsys.readouterr().err
-    assert main(["whatif", str(tmp_path / "none"), "--profile", str(profile)]) == 1
-    assert main(["whatif", str(profile), "--profile", str(empty)]) == 2
-    assert "no profile" in capsys.readouterr().err
-    assert main(["whatif", "http://127.0.0.1:9", "--profile", str(profile)]) == 1
-    assert main(["whatif", str(empty), "--profile", str(profile), "--workers", "0"]) == 2
-    empty.write_text("{}\n")
-    assert main(["whatif", str(empty), "--profile", str(profile)]) == 2

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engines.simulated.costs import StepCosts
 from engines.simulated.iteration import IterationModel
 from engines.simulated.limits import EngineLimits
+from gateway.estimate.programs import SILENT_S
 from gateway.schedule.core import Scheduler
 from gateway.schedule.events import Arrived
 from gateway.schedule.settings import SchedulerSettings
@@ -123,6 +124,57 @@ def test_a_prompt_shows_what_it_follows(reply_tokens: int, message: Message, is_
     first.worker = "w1"
     (second,) = program.ended(first)
     assert program.goes_on_from(second) == ("w1" if is_found else None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "says_end", "is_forgotten"),
+    [
+        (Mode.GATEWAY, False, True),
+        (Mode.SESSION, False, False),
+        (Mode.SESSION, True, True),
+        (Mode.INFERRED, True, False),
+    ],
+)
+def test_only_who_says_so_is_known_to_be_over(mode: Mode, says_end: bool, is_forgotten: bool) -> None:
+    scheduler = replace(BASE.scheduler, pause="none")
+    (program,) = agents(1)
+    one = World(replace(BASE, mode=mode, scheduler=scheduler), [replace(program, says_end=says_end)])
+    one.run()
+    assert (one._scheduler.placement(program.session) is None) is is_forgotten
+
+
+def test_a_session_that_is_silent_for_long_teaches_what_its_program_takes() -> None:
+    def runs(start_s: float) -> list[int]:
+        one = World(replace(BASE, mode=Mode.SESSION), [chain("s", 4), chain("t", 1, start_s)])
+        one.run()
+        return [work.runs for work in one._intake._estimators.programs.works().values()]
+
+    assert runs(SILENT_S - 60) == [0]
+    assert runs(SILENT_S + 60) == [1]
+
+
+def test_every_tenant_has_a_queue_of_its_own() -> None:
+    """One tenant's flood fills the worker; the other's call need not wait for all of it."""
+    flood = [PlannedProgram("p", f"f{at}", 0.0, (PlannedCall("a", ((Text(at, 300),),), 40),)) for at in range(40)]
+    last = PlannedProgram("q", "s", 1.0, (PlannedCall("a", ((Text(99, 300),),), 40),))
+    scheduler = SchedulerSettings(max_calls_per_worker=2, admit="calls", order="fcfs", pause="none")
+    among, apart = (
+        run([*flood, replace(last, tenant=tenant)], workers=1, scheduler=scheduler).programs[-1].time_s
+        for tenant in (last.tenant, "other")
+    )
+    assert apart < among / 3
+
+
+def test_only_judged_programs_have_times() -> None:
+    outcome = run([chain("s", 2), *agents(4)], workers=1)
+    every, judged = outcome.figures(), outcome.figures(lambda name: name == "chain")
+    assert (every.programs, judged.programs) == (5, 1)
+    assert judged.mean_s == outcome.programs[0].time_s < every.mean_s
+    assert (judged.makespan_s, judged.calls, judged.cached_share) == (
+        every.makespan_s,
+        every.calls,
+        every.cached_share,
+    )
 
 
 @pytest.mark.parametrize("router", ["round_robin", "least_load", "cache_aware", "sticky"])

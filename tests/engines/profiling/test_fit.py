@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from random import Random
 
 import pytest
@@ -56,7 +57,7 @@ def test_exact_measurements_give_the_costs(costs: StepCosts, request_s: float, b
 @settings(max_examples=30, deadline=None)
 def test_noise_moves_predictions_little_and_makes_no_cost_negative(costs: StepCosts, seed: int) -> None:
     found = fit(measured(costs, 0.01, 2048, Random(seed)), 2048)
-    assert min(found.costs.as_dict().values()) >= 0.0
+    assert min(asdict(found.costs).values()) >= 0.0
     assert found.error < 0.12
     for point in measured(costs, 0.01, 2048):
         if point.kind == "decode":

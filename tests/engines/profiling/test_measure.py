@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from engines.base import BadReply
@@ -40,7 +42,7 @@ def test_known_costs_are_found_again() -> None:
     limits = EngineLimits(max_num_batched_tokens=512, max_num_seqs=16)
     found = fit(profiled(limits, 1e6, Behaviour()), 512)
     assert found.error < 0.01
-    for name, value in COSTS.as_dict().items():
+    for name, value in asdict(COSTS).items():
         assert getattr(found.costs, name) == pytest.approx(value, rel=0.03), name
     assert found.request_s == pytest.approx(0.004, rel=0.1)
 

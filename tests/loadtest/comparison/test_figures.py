@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -14,14 +13,12 @@ from loadtest.comparison.figures import (
     by_program,
     geometric_mean,
     most_per_s,
-    percentile,
     ratio,
     rows,
-    sustained_per_s,
     tail_ratio,
 )
 from loadtest.comparison.record import COMPARE, Records, Turn
-from loadtest.comparison.tables import cell_table, comparison_table, program_table, report, verdict
+from loadtest.comparison.tables import cell_table, comparison_table, interval, program_table, report, verdict
 from tests.loadtest.comparison.made import RATES, batch
 
 
@@ -97,29 +94,17 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     assert held >= 50
 
 
-def test_capacity_is_what_is_sustained_before_the_tail() -> None:
-    ten = [replace(_records().batches[0].runs[0], calls_s=(0.5 * at, 0.5 * at + 0.25)) for at in range(1, 11)]
-    assert sustained_per_s(ten) == pytest.approx(10 * 0.8 / 4.25)
-    late = [*ten[:-1], replace(ten[-1], calls_s=(90.0, 99.0))]
-    assert sustained_per_s(late) == sustained_per_s(ten)
-    with pytest.raises(ValueError, match="no call"):
-        sustained_per_s(_records().batches[0].runs)
-
-
-def test_percentiles_and_means() -> None:
-    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
-    assert percentile([1.0, 2.0], 0.95) == pytest.approx(1.95)
+def test_geometric_means() -> None:
     assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
     assert math.isnan(geometric_mean([]))
-    with pytest.raises(ValueError, match="no values"):
-        percentile([], 0.5)
 
 
 def test_tables_show_every_system_verdicts_and_failures() -> None:
     records = _records()
     text = report(records)
     assert "**agents at 1.2 of capacity** (comparison)" in text
-    assert "| loomgate/gateway | agents |  1.2 | smg/least_load | 2.00 [2.00, 2.00] | 2.00 |" in text
+    assert "| loomgate/gateway | agents |  1.2 | smg/least_load | 2.00 (2 seeds) | 2.00 |" in text
+    assert "| 30.00 (1 seed) |" in " ".join(text.split())
     assert "loomgate/gateway: geometric mean 2.00 over 1 cells at 0.8 of capacity and more, goal 1.50: met" in text
     assert "loomgate/plain: geometric mean 1.00 over 1 cells at 0.8 of capacity and more, goal 1.15: MISSED" in text
     assert "FAILED: loomgate/plain, agents at 1.2, seed 11: 1 of 3 programs, the first: lost" in text
@@ -128,8 +113,19 @@ def test_tables_show_every_system_verdicts_and_failures() -> None:
     assert comparison_table(records) == ""
 
 
+@pytest.mark.parametrize(
+    ("seeds", "shown"), [(1, "1.00 (1 seed)"), (3, "1.00 (3 seeds)"), (4, "1.00 [1.00, 1.00]")]
+)
+def test_an_interval_is_shown_of_four_seeds_at_least(seeds: int, shown: str) -> None:
+    found = bootstrap({seed: [1.0, 1.0] for seed in range(seeds)}, lambda each: sum(each) / len(each))
+    assert found.groups == seeds
+    assert interval(found) == shown
+    assert verdict(found, 0.97) == ("met" if seeds == 4 else "met, within noise")
+    assert verdict(found, 1.05) == ("MISSED" if seeds == 4 else "MISSED, within noise")
+
+
 def test_a_verdict_says_when_it_is_not_sure() -> None:
-    found = bootstrap({1: [0.9, 1.1]}, lambda each: sum(each) / len(each))
+    found = bootstrap({seed: [0.9, 1.1] for seed in range(4)}, lambda each: sum(each) / len(each))
     assert verdict(found, 0.97) == "met, within noise"
     assert verdict(found, 0.5) == "met"
     assert verdict(found, 1.05) == "MISSED, within noise"

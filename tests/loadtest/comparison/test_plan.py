@@ -37,6 +37,18 @@ def test_every_mode_meets_the_best_peer_on_other_seeds() -> None:
     assert {turns[at].system for at in range(0, len(turns), 3)} == {*PLAN.ours, "round_robin"}
 
 
+@pytest.mark.parametrize("along", [0, 1, 2], ids=["loads", "seeds", "rates"])
+def test_nobody_is_always_first(along: int) -> None:
+    """As a count of a load's rounds would have it: of two systems, one at one rate in every seed and load."""
+    plan = replace(PLAN, ours=("loomgate/gateway",), rates=(0.8, 1.2))
+    turns = [turn for load in plan.loads for turn in compare_turns(plan, load, ["round_robin"])]
+    firsts: dict[object, set[str]] = {}
+    for turn in turns[::2]:
+        cell = (turn.load, turn.seed, turn.rate)
+        firsts.setdefault((*cell[:along], *cell[along + 1 :]), set()).add(turn.system)
+    assert all(systems == {"loomgate/gateway", "round_robin"} for systems in firsts.values())
+
+
 def test_the_best_peer_has_the_least_mean_over_all_seeds() -> None:
     def chosen(peer: str, seed: int, *took_s: float, error: str = "") -> object:
         return batch(Turn(SELECT, "agents", 1.2, seed, peer), took_s, error=error)

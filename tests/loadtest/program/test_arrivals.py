@@ -38,6 +38,17 @@ def test_every_mode_comes_first_equally_often() -> None:
     assert set(firsts.values()) == {2}
 
 
+def test_no_mode_is_first_for_a_program_in_every_seed() -> None:
+    """Though the turns of a seed are an even number: two programs, two delays, two modes."""
+    plan = replace(PLAN, modes=(Mode.PLAIN, Mode.GATEWAY), loads=(ONE, POISSON))
+    firsts: dict[object, set[Mode]] = {}
+    for batch in batches(plan)[:: len(plan.modes)]:
+        programs = tuple(sorted({start.program for start in batch.starts}))
+        firsts.setdefault((batch.load, batch.delay_ms, programs), set()).add(batch.mode)
+    assert len(firsts) == 6
+    assert all(modes == set(plan.modes) for modes in firsts.values())
+
+
 def test_a_burst_starts_at_once_and_poisson_spreads_at_its_rate() -> None:
     plan = replace(PLAN, copies=500, seeds=(1,), delays_ms=(0,), modes=(Mode.PLAIN,))
     _, _, burst, poisson = batches(plan)

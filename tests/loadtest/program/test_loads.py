@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from loadtest.program.catalogue import NAMES
-from loadtest.program.loads import FLOODER, LOADS, VICTIM, starts
+from loadtest.program.loads import FLOODER, LOADS, VICTIM, load_at_a_rate, program_seed, starts
 
 
 @pytest.mark.parametrize("name", LOADS)
@@ -47,3 +47,17 @@ def test_a_flood_is_another_tenants_and_is_not_judged() -> None:
     assert load.judges("agent")
     assert not load.judges("single")
     assert LOADS["mix"].judges("single")
+
+
+def test_no_two_loads_share_a_programs_seed() -> None:
+    found = [program_seed(seed, copy) for seed in range(5) for copy in range(3000)]
+    assert len(set(found)) == len(found)
+    assert [program_seed(seed, copy) for seed, copy in ((0, 0), (11, 7), (12, 999))] == [0, 11_007, 12_999]
+
+
+def test_a_load_at_a_rate_is_none_that_has_no_rate() -> None:
+    assert load_at_a_rate("mix") is LOADS["mix"]
+    with pytest.raises(ValueError, match=r"pressure is contexts as multiples of a KV cache: .*loadtest\.compare"):
+        load_at_a_rate("pressure")
+    with pytest.raises(ValueError, match="no load 'all'; there are: agents"):
+        load_at_a_rate("all")

@@ -7,10 +7,10 @@ from math import inf
 import pytest
 
 from gateway.simulation.prompts import Prompt
-from gateway.simulation.work import PlannedProgram, Reply, Text
+from gateway.simulation.work import TENANT, PlannedProgram, Reply, Text
 from hints.model import Objective
 from loadtest.program.graph import Ask, Lookup, filled
-from loadtest.program.loads import LOADS, starts
+from loadtest.program.loads import FLOODER, LOADS, VICTIM, starts
 from loadtest.program.sessions import PROGRAMS, agent
 from loadtest.program.shapes import rag
 from loadtest.simulation.planned import BYTES_PER_TOKEN, NONCE_DIGITS, TEMPLATE_TOKENS, plan, planned
@@ -68,6 +68,12 @@ def test_a_shared_system_message_is_the_batchs_and_any_other_the_runs() -> None:
     assert common_blocks(*agents) > 5
     assert common_blocks(*singles) == 0
     assert common_blocks(agents[0], planned(starts(LOADS["agents"], inf, 0, 1), "other")[0]) == 0
+
+
+def test_a_program_is_its_tenants() -> None:
+    flood = planned(starts(LOADS["flood"], 1.0, 0, 2))
+    assert {(made.name, made.tenant) for made in flood} == {("single", FLOODER), ("agent", VICTIM)}
+    assert {made.tenant for made in planned(starts(LOADS["mix"], 1.0, 0, 20))} == {TENANT}
 
 
 def test_what_is_looked_up_by_a_reply_is_not_always_the_same() -> None:
