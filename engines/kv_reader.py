@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 
 import zmq
 import zmq.asyncio
@@ -21,6 +22,12 @@ REPLAY_S = 2.0
 """Within which each replayed message has to come."""
 BACKLOG = 10_000
 """Messages held for a gateway that is busy; more are dropped, and replayed."""
+TURN = 4
+"""Messages taken in a row: one that has come already is there without a turn of the event loop."""
+PING_EVERY_S = 2.0
+"""The engine's side is asked so often whether it is there: a connection may end without a word."""
+SILENCE_S = 6.0
+"""After so long without any it is taken to be gone, and connected to anew."""
 log = logging.getLogger(__name__)
 
 
@@ -44,12 +51,13 @@ class KvReader:
         """Subscribe and tell; what was published before the first message is asked for."""
         async with _socket(zmq.SUB, self.source.events) as subscription:
             subscription.setsockopt(zmq.SUBSCRIBE, self.source.topic.encode())
-            while True:
+            for taken in count(1):
                 _, number, payload = await _frames(subscription)
                 try:
                     await self._take(sequence_of(number), payload)
                 except BadEvent as error:
                     log.warning("kv_event_unreadable", extra={"source": self.source.events, "reason": str(error)})
+                await _let_others_run(taken)
 
     async def _take(self, number: int, payload: bytes) -> None:
         live, self._live = self._live, number
@@ -61,9 +69,12 @@ class KvReader:
             self._tell(number, payload)
 
     async def _catch_up(self, start: int) -> None:
+        taken = 0
         async for number, payload in self._replayed(start):
             if self._next is None or number >= self._next:
                 self._tell(number, payload)
+            taken += 1
+            await _let_others_run(taken)
 
     async def _replayed(self, start: int) -> AsyncIterator[tuple[int, bytes]]:
         """What was published from `start` on, as far as it is still there; nothing more if no answer comes."""
@@ -103,10 +114,19 @@ async def _socket(kind: int, address: str) -> AsyncIterator[zmq.asyncio.Socket]:
     try:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, BACKLOG)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, round(PING_EVERY_S * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(SILENCE_S * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TTL, round(SILENCE_S * 1000))
         socket.connect(address)
         yield socket
     finally:
         socket.close()
+
+
+async def _let_others_run(taken: int) -> None:
+    """After every few of the messages taken."""
+    if taken % TURN == 0:
+        await asyncio.sleep(0)
 
 
 async def _frames(subscription: zmq.asyncio.Socket) -> Sequence[bytes]:

@@ -65,7 +65,7 @@ class Front:
         retries: Retries,
         control: ASGIApp,
         models: Callable[[], Iterable[WorkerInfo]],
-        refused: Callable[[str, LoomgateError], None],
+        refused: Callable[[LoomgateError], None],
         refusals: Refusals,
     ) -> None:
         self.authenticate = authenticate
@@ -154,7 +154,7 @@ class Front:
         return headers
 
     async def _fail(self, route: Route, call: Call | None, error: LoomgateError, send: Send) -> None:
-        self._refused(route.name, error)
+        self._refused(error)
         if call is not None and call.hint.outputs:
             self._refusals.call(call, error)
         if call is None:
@@ -179,7 +179,7 @@ class Front:
             fault = error
         except ClientLeft:
             return
-        self._refused("control", fault)
+        self._refused(fault)
         await send_error(send, fault, Dialect.OPENAI, [])
 
     async def _serve_models(self, scope: Scope, send: Send) -> None:

@@ -72,6 +72,8 @@ class Call(Unique):
     """Its session was cancelled."""
     evicted: bool = False
     """Its worker left the rotation before a byte had reached the client."""
+    evictions: int = 0
+    """Of its attempts those that ended so."""
     computed: bool = False
     """The core was told that its worker is done with it."""
     leased: bool = False

@@ -6,6 +6,7 @@ import logging
 import time
 from pathlib import Path
 
+from gateway.failed_attempts import MAX_ATTEMPTS
 from gateway.replies.relay import AttemptLimits
 from gateway.schedule.settings import SchedulerSettings
 from gateway.settings import Settings
@@ -51,6 +52,7 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
         seed=time.time_ns() & 0xFFFF_FFFF,
         max_queue_per_tenant=settings.limits.queue_per_tenant,
         reserve_per_tenant=settings.limits.parked_per_tenant,
+        max_attempts=MAX_ATTEMPTS,
         max_calls_per_worker=schedule.max_calls_per_worker,
         default_kv_tokens=schedule.default_kv_tokens,
         sticky_margin=schedule.sticky_margin,

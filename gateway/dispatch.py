@@ -10,28 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 from starlette.types import Send
 
-from engines.base import (
-    BadReply,
-    Capabilities,
-    Disconnected,
-    Engine,
-    EngineError,
-    RawHeaders,
-    ReplyTooLarge,
-    Unreachable,
-)
+from engines.base import Capabilities, Engine, EngineError, RawHeaders, ReplyTooLarge, Unreachable
 from gateway.call import Call, Listener
 from gateway.dataflow.flow import Dataflow
 from gateway.dataflow.kept_replies import KeptReplies
 from gateway.dataflow.maps import Maps
-from gateway.errors import LoomgateError, NoWorker
-from gateway.failed_attempts import broke_off, evicted, fault, swallows
-from gateway.fleet import Fleet
+from gateway.errors import EngineFault, LoomgateError, NoWorker
+from gateway.failed_attempts import broke_off, ends, evicted, fault, swallows
+from gateway.fleet import EngineDied, Evicted, Fleet
 from gateway.gate import Gate
 from gateway.http.bodies import Bodies
 from gateway.loop import Loop
@@ -56,11 +46,10 @@ from gateway.wire.headers import worker_headers
 from gateway.wire.request import upstream_body
 from gateway.wire.routes import Shape
 
-MAX_ATTEMPTS = 3
 _READY, _STREAMING, _DONE = CallState.READY, CallState.STREAMING, Outcome.DONE
 _TEXT_SHAPES = (Shape.CHAT, Shape.COMPLETION)
-_MOVABLE = (Unreachable, Disconnected, BadReply)
-"""Failures after which another worker may try: the client has seen nothing."""
+_ENGINE_FAILED = 500
+"""What vLLM answers to everything in flight when its engine dies, and to what it fails at by itself."""
 
 
 class Dispatcher:
@@ -99,7 +88,7 @@ class Dispatcher:
         self._computed = computed
         self._ended = ended
         self._live: dict[str, Call] = {}
-        """In order of arrival."""
+        """In the order in which they were run: one that waited for something before may have arrived earlier."""
 
     @property
     def live(self) -> int:
@@ -115,7 +104,7 @@ class Dispatcher:
     def expire(self) -> None:
         """End the calls whose total time is up. To be called about twice a second."""
         oldest_s = self._loop.clock() - self.limits.total_s
-        for call in list(takewhile(lambda call: call.arrived_s < oldest_s, self._live.values())):
+        for call in [call for call in self._live.values() if call.arrived_s < oldest_s]:
             call.expire()
 
     def cancel(self, tenant: str, session: str, arrived_by_s: float) -> int:
@@ -144,6 +133,8 @@ class Dispatcher:
             while True:
                 try:
                     reply = await self._open(call, dispatch, client)
+                    if reply.response.status == _ENGINE_FAILED:
+                        await self._check_alive(dispatch.worker, reply)
                     break
                 except EngineError as error:
                     broken = error
@@ -153,7 +144,8 @@ class Dispatcher:
             await self._relay(call, dispatch, reply, send)
         except LoomgateError as error:
             call.fault = error
-            call.end(Outcome.REFUSED, error.status, self._loop.clock())
+            outcome = Outcome.FAILED if isinstance(error, EngineFault) else Outcome.REFUSED
+            call.end(outcome, error.status, self._loop.clock())
             raise
         except asyncio.CancelledError:
             if not swallows(call, self._loop.clock(), self.limits.total_s):
@@ -210,14 +202,17 @@ class Dispatcher:
         finally:
             self._bodies.release(length_bytes)
 
+    async def _check_alive(self, worker: str, reply: OpenReply) -> None:
+        """A whole 500 is the call's own reply, if its worker is well. Raises: EngineDied."""
+        if not reply.streams and not await self._fleet.is_well(worker):
+            raise EngineDied("it answered 500, and is not well")
+
     async def _place_again(self, call: Call, dispatch: Dispatch, error: EngineError) -> Dispatch:
         """The next attempt. The call leaves its worker first: one that ejects the worker must not evict itself."""
         call.to(_READY)
-        if not isinstance(error, ReplyTooLarge):
+        if not isinstance(error, ReplyTooLarge | Evicted):
             self._fleet.failed(dispatch.worker, error)
-        limit = MAX_ATTEMPTS if isinstance(error, Unreachable) else 2
-        plan = call.plan
-        is_last = not isinstance(error, _MOVABLE) or call.attempts >= limit
+        plan, is_last = call.plan, ends(call, error)
         if plan is not None and plan.begun:
             if is_last or not (plan.gathers and self._dataflow.goes_on(call, plan)):
                 self._loop.feed(Failed(call.call_id, retry=False))

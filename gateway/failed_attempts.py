@@ -1,15 +1,35 @@
-"""How an attempt that failed ends: what its client is told, and whether a cancellation was the call's own."""
+"""How an attempt that failed ends: with another one or not, what its client is told, whose a cancellation was."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
-from engines.base import Disconnected, EngineError, EngineTimeout, ReplyTooLarge
+from engines.base import BadReply, Disconnected, EngineError, EngineTimeout, ReplyTooLarge, Unreachable
 from gateway.call import Call
 from gateway.errors import EngineFault, WorkerFailed, WorkerTimeout, session_cancelled
+from gateway.fleet import Evicted
 from gateway.schedule.events import Dispatch
 from gateway.states import Outcome
 from gateway.variables.plan import Plan
+
+MAX_REFUSED: Final = 3
+"""Attempts of a call whose last one got no connection, so that nothing was executed."""
+MAX_BROKEN: Final = 2
+"""Attempts of a call whose last one broke: perhaps by what it asks for."""
+MAX_EVICTIONS: Final = 2
+"""Attempts beside these that ended since their worker left the rotation; a call that freezes its workers has no
+more."""
+MAX_ATTEMPTS: Final = MAX_REFUSED + MAX_EVICTIONS
+
+
+def ends(call: Call, error: EngineError) -> bool:
+    """Whether a call whose attempt failed, while its client has seen nothing, gets no other."""
+    if isinstance(error, Evicted):
+        return call.evictions > MAX_EVICTIONS
+    if isinstance(error, Unreachable):
+        return call.attempts - call.evictions >= MAX_REFUSED
+    return not isinstance(error, Disconnected | BadReply) or call.attempts - call.evictions >= MAX_BROKEN
 
 
 def fault(worker: str, error: EngineError) -> EngineFault:
@@ -34,11 +54,12 @@ def broke_off(worker: str, plan: Plan, error: EngineError) -> EngineFault:
 
 def evicted(call: Call, dispatch: Dispatch, cancelled: asyncio.CancelledError) -> EngineError:
     """What a cancelled attempt is to be taken for. Raises: `cancelled` itself if its worker is not why."""
-    if not call.evicted or call.client_gone or call.expired:
+    if not call.evicted or call.client_gone or call.cancelled or call.expired:
         raise cancelled
     call.evicted = False
+    call.evictions += 1
     _uncancel()
-    return Disconnected(f"worker {dispatch.worker} left the rotation")
+    return Evicted(f"worker {dispatch.worker} left the rotation")
 
 
 def swallows(call: Call, now_s: float, total_s: float) -> bool:

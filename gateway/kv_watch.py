@@ -24,7 +24,15 @@ class KvWatch:
         self.events = 0
         """Told since the start."""
         self._feed = feed
+        self._reading: set[KvReader] = set()
+        self._past_gaps = 0
+        """Of readers that are done."""
         self._readers: dict[str, tuple[tuple[KvSource, ...], list[asyncio.Task[None]]]] = {}
+
+    @property
+    def gaps(self) -> int:
+        """In what was told since the start, that could not be filled."""
+        return self._past_gaps + sum(reader.missed for reader in self._reading)
 
     def watch(self, worker: str, sources: tuple[KvSource, ...]) -> None:
         """Read these sources of a worker that is up; once, however often it is said."""
@@ -59,10 +67,15 @@ class KvWatch:
                 self._feed(_translated(worker, event))
 
         while True:
+            reader = KvReader(source, told)
+            self._reading.add(reader)
             try:
-                await KvReader(source, told).read()
+                await reader.read()
             except Exception:
                 log.exception("kv_events_failed", extra={"worker": worker})
+            finally:
+                self._reading.discard(reader)
+                self._past_gaps += reader.missed
             self._feed(BlocksCleared(worker, source.rank))
             await asyncio.sleep(AGAIN_S)
 

@@ -78,6 +78,10 @@ class Reading:
     loop_lag_s: float = 0.0
     kv_events: int = 0
     """Read since the start."""
+    kv_gaps: int = 0
+    """In them since the start, that could not be filled."""
+    background_skipped: int = 0
+    """Since the start."""
     workers: tuple[WorkerReading, ...] = ()
     store: StoreReading | None = None
     estimates: tuple[ErrorRow, ...] = ()
@@ -203,8 +207,8 @@ class Metrics(Collector):
         if self._unfolded >= FOLD_EVERY:
             self._fold()
 
-    def refused(self, route: str, error: LoomgateError) -> None:
-        """Count an error of our own. `route` is one of ours."""
+    def refused(self, error: LoomgateError) -> None:
+        """Count an error of our own."""
         self._errors.add((str(error.status), error.code))
 
     def refused_http(self, status: int, code: str) -> None:
@@ -281,6 +285,10 @@ def _state(now: Reading) -> Iterator[Metric]:
     yield GaugeMetricFamily("loomgate_connections", "Clients connected.", now.connections)
     yield GaugeMetricFamily("loomgate_event_loop_lag_seconds", "How late the last timer ran.", now.loop_lag_s)
     yield CounterMetricFamily("loomgate_kv_events", "KV events read of the workers.", value=now.kv_events)
+    yield CounterMetricFamily("loomgate_kv_gaps", "Gaps in them that no replay filled.", value=now.kv_gaps)
+    yield CounterMetricFamily(
+        "loomgate_background_skipped", "Best-effort work left out.", value=now.background_skipped
+    )
     yield from _worker_state(now.workers)
     if now.store is not None:
         yield from _store_state(now.store)

@@ -1,4 +1,4 @@
-"""Keeps this replica's leased shares of the workers' budgets, and tells the scheduler of every change."""
+"""Keeps this replica's leased shares of the workers' budgets, and tells the scheduler of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Shares:
         self._leases = leases
         self._snapshot = snapshot
         self._feed = feed
-        self._granted: dict[str, float] = {}
+        self._leased: tuple[str, ...] = ()
 
     async def keep(self) -> None:
         """Renew until cancelled, then give everything back."""
@@ -47,16 +47,15 @@ class Shares:
                 await asyncio.sleep(RENEW_EVERY_S)
         finally:
             with contextlib.suppress(StoreUnavailable):
-                await self._leases.release(list(self._granted))
+                await self._leases.release(list(self._leased))
 
     async def renew(self) -> None:
-        """Renew once. Raises: StoreUnavailable."""
+        """Renew once, and tell all shares: a worker that was added anew has none yet. Raises: StoreUnavailable."""
         demands, budgets = demand(self._snapshot())
         shares = await self._leases.renew(demands, budgets)
         for worker, share in shares.items():
-            if self._granted.get(worker) != share:
-                self._feed(ShareGranted(worker, share))
-        self._granted = dict(shares)
+            self._feed(ShareGranted(worker, share))
+        self._leased = tuple(shares)
 
 
 def demand(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:

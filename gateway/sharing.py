@@ -19,6 +19,8 @@ SHARE_EVERY_S = 20.0
 MAX_SUBJECTS = 512
 MAX_BLOB_BYTES = 64 << 10
 """Of one subject; a longer blob is left out."""
+MAX_NAMED = 64
+"""Subjects that are logged as left out."""
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +41,7 @@ class Sharing:
         self._store = store
         self._known = known
         self._written: Mapping[str, bytes] = {}
+        self._left_out: set[str] = set()
 
     async def keep(self) -> None:
         """Read and write until cancelled, then write once more."""
@@ -64,7 +67,9 @@ class Sharing:
         """Say what is known here, if that has changed."""
         blobs: dict[str, bytes] = {}
         for subject, blob in dump(self._known):
-            if len(blob) <= MAX_BLOB_BYTES and len(blobs) < MAX_SUBJECTS:
+            if len(blob) > MAX_BLOB_BYTES:
+                self._leave_out(subject, len(blob))
+            elif len(blobs) < MAX_SUBJECTS:
                 blobs[subject] = blob
             await asyncio.sleep(0)
         if not blobs or blobs == self._written:
@@ -72,3 +77,9 @@ class Sharing:
         with contextlib.suppress(StoreUnavailable):
             await self._store.write(blobs)
             self._written = blobs
+
+    def _leave_out(self, subject: str, length_bytes: int) -> None:
+        """Say so, once."""
+        if subject not in self._left_out and len(self._left_out) < MAX_NAMED:
+            self._left_out.add(subject)
+            log.warning("not_shared", extra={"subject": subject, "bytes": length_bytes})

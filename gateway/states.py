@@ -17,9 +17,9 @@ class CallState(StrEnum):
     READY = "ready"
     DISPATCHED = "dispatched"
     STREAMING = "streaming"
-    COMMITTING = "committing"
     TERMINAL = "terminal"
     ORPHANED = "orphaned"
+    """Of records only: the call runs on without its client, in a state of its own."""
 
 
 class Outcome(StrEnum):
@@ -37,10 +37,8 @@ CALL_MOVES: dict[CallState, frozenset[CallState]] = {
     _C.RECEIVED: frozenset({_C.PARKED, _C.READY, _C.TERMINAL}),
     _C.PARKED: frozenset({_C.READY, _C.TERMINAL}),
     _C.READY: frozenset({_C.DISPATCHED, _C.TERMINAL}),
-    _C.DISPATCHED: frozenset({_C.STREAMING, _C.READY, _C.COMMITTING, _C.ORPHANED, _C.TERMINAL}),
-    _C.STREAMING: frozenset({_C.COMMITTING, _C.ORPHANED, _C.TERMINAL}),
-    _C.ORPHANED: frozenset({_C.DISPATCHED, _C.STREAMING, _C.COMMITTING, _C.TERMINAL}),
-    _C.COMMITTING: frozenset({_C.TERMINAL}),
+    _C.DISPATCHED: frozenset({_C.STREAMING, _C.READY, _C.TERMINAL}),
+    _C.STREAMING: frozenset({_C.TERMINAL}),
     _C.TERMINAL: frozenset(),
 }
 """From state to the states it may move to. READY again from DISPATCHED is a retry before the first byte."""

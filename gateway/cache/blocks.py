@@ -15,7 +15,7 @@ from typing import Final
 from gateway.nouns import Chain
 
 MAX_BLOCKS: Final = 262_144
-"""Per worker; the oldest are forgotten first, and stay in the index until it forgets them itself."""
+"""Per rank of a worker; the oldest are forgotten first, and stay in the index until it forgets them itself."""
 MAX_CALLS: Final = 1_024
 """Calls per worker whose blocks may still be told: those in flight, and those that ended a moment ago."""
 
@@ -56,10 +56,12 @@ class WorkerBlocks:
         Blocks of unknown calls, or behind an unknown parent, cannot be placed and give nothing.
         """
         chain = None if call_id is None else self._calls.get(call_id)
-        held = self._ranks.setdefault(rank, OrderedDict())
-        before = None if parent is None else held.get(parent)
+        held = self._ranks.get(rank)
+        before = None if parent is None or held is None else held.get(parent)
         if chain is None or (parent is not None and before is None):
             return []
+        if held is None:
+            held = self._ranks[rank] = OrderedDict()
         end_tokens = 0 if before is None else before.end_tokens
         found: list[tuple[int, int]] = []
         for digest in blocks:
@@ -88,10 +90,19 @@ class WorkerBlocks:
         """The worker's cache is empty: it has started anew."""
         self._ranks.clear()
 
-    def cleared(self, rank: int) -> bool:
-        """A rank's cache is empty; whether the whole worker's is."""
-        self._ranks.pop(rank, None)
-        return not self._ranks
+    def cleared(self, rank: int) -> list[int]:
+        """A rank's cache is empty; the boundaries that no other rank holds."""
+        held = self._ranks.pop(rank, None)
+        if held is None:
+            return []
+        others = self._boundaries()
+        return [boundary for block in held.values() for boundary in block.boundaries if boundary not in others]
+
+    def _boundaries(self) -> set[int]:
+        """All that are held."""
+        return {
+            boundary for held in self._ranks.values() for block in held.values() for boundary in block.boundaries
+        }
 
 
 def _between(chain: Chain, start_tokens: int, end_tokens: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ never newer than the one before it and what is forgotten first is what vLLM free
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -85,13 +85,17 @@ class PrefixIndex:
         if held.tokens > held.capacity_tokens or len(pieces) > self._max_entries:
             self._shrink(held, held.capacity_tokens, self._max_entries)
 
-    def hold(self, worker: str, pieces: Iterable[tuple[int, int]]) -> None:
-        """`worker` holds these boundaries: (hash, tokens of its piece). Unknown workers hold nothing."""
+    def hold(self, worker: str, pieces: Sequence[tuple[int, int]]) -> None:
+        """`worker` holds these boundaries, in a prompt's order: (hash, tokens of its piece).
+
+        Unknown workers hold nothing.
+        """
         held = self._workers.get(worker)
         if held is None:
             return
         holders, known, bit = self._holders, held.pieces, held.bit
-        for digest, size in pieces:
+        for position in range(len(pieces) - 1, -1, -1):
+            digest, size = pieces[position]
             if digest not in known:
                 known[digest] = size
                 held.tokens += size

@@ -21,6 +21,8 @@ def read_state(gateway: Running) -> Reading:
         connections=0 if gateway.listening is None else gateway.listening.connections(),
         loop_lag_s=gateway.loop.lag_s,
         kv_events=gateway.caches.events,
+        kv_gaps=gateway.caches.gaps,
+        background_skipped=gateway.background.skipped,
         workers=tuple(
             WorkerReading(
                 name=worker.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.asgi import Front
+from gateway.background import Background
 from gateway.control.variable_access import VariableAccess
 from gateway.dataflow.owners import Owners
 from gateway.dataflow.parking import Parking
@@ -41,6 +42,7 @@ class Running(Protocol):
     front: Front
     listening: Listening | None
     metrics: Metrics
+    background: Background
 
     def add_worker(self, name: str, url: str, api_key_env: str | None = None) -> Worker:
         """Watch a worker. Raises: ValueError if the name is in use."""

@@ -20,9 +20,9 @@ from gateway.wire.reply import StreamedOutput, read_reply, read_usage
 from gateway.wire.sse import UsageTap
 
 Commit = Callable[[Call, ProducedReply | None], Awaitable[None]]
+"""Commits what a reply gives; None for a reply that cannot be read. Raises: StoreUnavailable."""
 CommitWhole = Callable[[Call, bytes], Awaitable[bytes]]
 """Commits the values of a whole reply; the reply to pass on, another one where an earlier attempt kept one."""
-"""Commits what a reply gives; None for a reply that cannot be read. Raises: StoreUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,14 @@ class Caches:
             self._index.drop(event.name, blocks.removed(event.rank, event.blocks))
 
     def clear(self, event: BlocksCleared) -> None:
-        """Nothing is, once every rank of the worker is empty."""
+        """Nothing is that only this rank of the worker held; what was guessed neither, once no rank holds any."""
         blocks = self._blocks(event.name)
-        if blocks is not None and blocks.cleared(event.rank):
+        if blocks is None:
+            return
+        gone = blocks.cleared(event.rank)
+        if len(blocks):
+            self._index.drop(event.name, gone)
+        else:
             self._index.forget(event.name)
 
     def _blocks(self, name: str) -> WorkerBlocks | None:

@@ -56,12 +56,29 @@ def test_a_block_is_gone_when_no_rank_holds_it():
     assert blocks.removed(1, (B1,)) == [101]
 
 
-def test_a_worker_is_empty_when_all_its_ranks_are():
+def test_a_rank_that_is_cleared_takes_what_no_other_holds():
+    blocks = blocks_of("c")
+    blocks.stored(0, "c", (B1, B2), None, 32)
+    blocks.stored(1, "c", (B1,), None, 32)
+    assert blocks.cleared(0) == [102, 103]
+    assert blocks.cleared(0) == []
+    assert blocks.cleared(1) == [101]
+    assert len(blocks) == 0
+
+
+def test_a_boundary_is_held_by_another_rank_whatever_that_calls_its_block():
     blocks = blocks_of("c")
     blocks.stored(0, "c", (B1,), None, 32)
-    blocks.stored(1, "c", (B1,), None, 32)
-    assert not blocks.cleared(0)
-    assert blocks.cleared(1)
+    blocks.stored(1, "c", (B2,), None, 32)
+    assert blocks.cleared(0) == []
+    assert blocks.cleared(1) == [101]
+
+
+def test_a_rank_of_which_nothing_was_placed_has_nothing():
+    blocks = blocks_of("c")
+    blocks.stored(1, "other", (B1,), None, 32)
+    blocks.stored(1, "c", (B2,), B1, 32)
+    assert blocks._ranks == {}
 
 
 def test_calls_that_ended_long_ago_are_forgotten():

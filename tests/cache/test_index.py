@@ -46,6 +46,15 @@ def test_a_prompt_larger_than_the_cache_keeps_its_head():
     assert index.held_tokens("a") == 100
 
 
+def test_what_is_told_to_be_held_is_forgotten_from_its_tail_too():
+    index = PrefixIndex()
+    index.add("a", 400)
+    prompt = chain((1, 2, 3))
+    index.hold("a", [(digest, 100) for digest in prompt.hashes])
+    index.teach("a", chain((4, 5)))
+    assert index.matched_tokens(prompt) == {"a": 200}
+
+
 def test_entries_are_bounded_whatever_the_capacity():
     index = PrefixIndex(max_entries_per_worker=10)
     index.add("a", 10**9)

@@ -130,6 +130,39 @@ async def test_calls_beside_a_500_that_ejects_their_worker_are_answered_elsewher
     assert [(await task).status_code for task in beside] == [200] * 10
 
 
+async def test_calls_of_a_worker_that_bad_bodies_eject_run_on(make_rig) -> None:
+    rig = await make_rig(Behaviour(decode_tokens_per_s=10, output_tokens=8))
+    beside = asyncio.create_task(rig.chat("beside"))
+    await eventually(lambda: rig.workers[0].compute.running == 1)
+    for _ in range(3):
+        assert (await rig.chat("bad", headers={"x-fault": Fault.ERROR_500})).status_code == 500
+    assert rig.gateway.fleet["w0"].ejections == 1
+    reply = await beside
+    assert reply.status_code == 200
+    assert (await record_of(rig, reply))["attempts"] == 1
+
+
+async def test_calls_that_an_engine_answers_500_as_it_dies_are_answered_by_the_other(make_rig) -> None:
+    rig = await make_rig(Behaviour(), Behaviour(), schedule__place="round_robin")
+    rig.workers[0].set_fault(Fault.ERROR_500)
+    rig.workers[0].healthy = False
+    replies = await asyncio.gather(*(rig.chat(f"call {index}") for index in range(10)))
+    assert generated(rig.workers[0]) >= 1
+    assert [reply.status_code for reply in replies] == [200] * 10
+    assert {reply.headers["x-workflow-worker"] for reply in replies} == {"w1"}
+    assert rig.gateway.fleet["w0"].ejections == 1
+
+
+async def test_a_call_that_kills_every_engine_is_not_passed_on_for_ever(make_rig) -> None:
+    rig = await make_rig(Behaviour(), Behaviour(), Behaviour())
+    for worker in rig.workers:
+        worker.set_fault(Fault.ERROR_500)
+        worker.healthy = False
+    reply = await rig.chat("hi")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "worker_failed")
+    assert (await record_of(rig, reply))["attempts"] == 2
+
+
 async def test_an_ejected_worker_comes_back_by_a_probe_and_not_by_a_clients_call(make_rig) -> None:
     rig = await make_rig(Behaviour(), Behaviour())
     rig.workers[0].set_fault(Fault.ERROR_500)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
-from engines.base import Disconnected, EngineError, FirstByteTimeout, ReplyTooLarge, Unreachable
+from engines.base import BadReply, Disconnected, EngineError, FirstByteTimeout, ReplyTooLarge, Unreachable
 from gateway.errors import Conflict, EngineFault, LoomgateError, WorkerFailed, WorkerTimeout
-from gateway.failed_attempts import evicted, fault, swallows
+from gateway.failed_attempts import MAX_EVICTIONS, ends, evicted, fault, swallows
+from gateway.fleet import EngineDied, Evicted
 from gateway.schedule.events import Dispatch
 from gateway.states import Outcome
 from tests.gateway.calls import arrived_call
@@ -35,7 +37,36 @@ def test_each_failure_has_its_error_and_names_what_happened(
     assert str(error) in told.message
 
 
-@pytest.mark.parametrize("gone", ["client_gone", "expired"])
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (Unreachable("refused"), 3),
+        (Disconnected("reset"), 2),
+        (EngineDied("it answered 500, and is not well"), 2),
+        (BadReply("no HTTP"), 2),
+        (FirstByteTimeout("no byte in 5 s"), 1),
+        (ReplyTooLarge("the reply is over 9 bytes"), 1),
+    ],
+)
+@pytest.mark.parametrize("evictions", range(MAX_EVICTIONS + 1))
+def test_a_call_has_so_many_attempts_beside_those_that_its_workers_took_from_it(
+    error: EngineError, attempts: int, evictions: int
+) -> None:
+    call = arrived_call()
+    call.evictions = evictions
+    for attempt in range(1, attempts + 1):
+        call.dispatch = replace(DISPATCH, attempt=attempt + evictions)
+        assert ends(call, error) == (attempt == attempts)
+
+
+def test_workers_that_leave_one_after_the_other_end_a_call_at_last() -> None:
+    call = arrived_call()
+    call.dispatch = replace(DISPATCH, attempt=3)
+    for call.evictions in range(1, MAX_EVICTIONS + 2):
+        assert ends(call, Evicted("worker w0 left the rotation")) == (call.evictions > MAX_EVICTIONS)
+
+
+@pytest.mark.parametrize("gone", ["client_gone", "cancelled", "expired"])
 def test_a_call_that_ends_anyway_does_not_move_though_its_worker_left(gone: str) -> None:
     call, cancelled = arrived_call(), asyncio.CancelledError()
     call.evicted = True
@@ -55,8 +86,8 @@ async def test_a_call_whose_worker_left_goes_on_elsewhere_and_is_cancelled_no_mo
     with pytest.raises(asyncio.CancelledError) as raised:
         await asyncio.Event().wait()
 
-    assert isinstance(evicted(call, DISPATCH, raised.value), Disconnected)
-    assert (call.evicted, task.cancelling()) == (False, 0)
+    assert isinstance(evicted(call, DISPATCH, raised.value), Evicted)
+    assert (call.evicted, call.evictions, task.cancelling()) == (False, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ def test_a_call_without_a_worker_counts_no_placement() -> None:
 def test_errors_are_told_apart_by_status_and_reason() -> None:
     metrics = Metrics(Reading)
     metrics.ended(ended_call(outcome=Outcome.ENGINE_ERROR, status=404))
-    metrics.refused("chat", QueueFull("full"))
-    metrics.refused("chat", BadRequest("bad", code="invalid_hint"))
+    metrics.refused(QueueFull("full"))
+    metrics.refused(BadRequest("bad", code="invalid_hint"))
     metrics.refused_http(431, "headers_too_large")
     found = samples(metrics)
     for labels in (
@@ -114,6 +114,8 @@ def test_the_state_is_read_at_each_scrape() -> None:
         queued=3,
         queue_age_s=1.5,
         loop_lag_s=0.01,
+        kv_gaps=4,
+        background_skipped=6,
         workers=(WorkerReading("w0", "up", 4, 900, 1), WorkerReading("w1", "ejected", 0, 0)),
         store=StoreReading(
             up=False, breaker_open=True, ops=5, failures=2, refused=1, records_dropped=7, slow_batches=3
@@ -122,6 +124,7 @@ def test_the_state_is_read_at_each_scrape() -> None:
     found = samples(metrics)
     assert found["loomgate_queued_calls"] == 3
     assert found["loomgate_queue_age_seconds"] == 1.5
+    assert (found["loomgate_kv_gaps_total"], found["loomgate_background_skipped_total"]) == (4, 6)
     assert found["loomgate_workers_in_rotation"] == 1
     assert found["loomgate_worker_state{state=ejected,worker=w1}"] == 1
     assert found["loomgate_worker_tokens{worker=w0}"] == 900

@@ -187,7 +187,7 @@ async def test_what_cannot_work_is_not_retried(rig) -> None:
         ):
             refused = 0
 
-            def count(status: str, error: Any) -> None:
+            def count(error: Any) -> None:
                 nonlocal refused
                 refused += 1
 

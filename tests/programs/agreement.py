@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
+from gateway.failed_attempts import MAX_ATTEMPTS
 from gateway.store.variable import State
 from tests.programs.call import Call, Stand
 from tests.programs.clock import VirtualLoop
@@ -59,6 +60,8 @@ class Agreement(RuleBasedStateMachine):
         self.call_ids: dict[int, str] = {}
         self.seen_attempts = 0
         self.tries: Counter[Call] = Counter()
+        self.evictions: Counter[Call] = Counter()
+        """Of the tries those that ended since their worker was ejected."""
         self.replies = 0
         self.sound = True
         self.world: World = self.runner.run(self._start())
@@ -135,7 +138,7 @@ class Agreement(RuleBasedStateMachine):
         for attempt in self.world.attempts[self.seen_attempts :]:
             call = self.call_of(attempt)
             self.tries[call] += 1
-            assert self.tries[call] <= 3
+            assert self.tries[call] <= MAX_ATTEMPTS
             assert not call.refused
             assert attempt.text == self.model.prompt(call), "a worker got another prompt than it must"
             assert call.planned.startswith(attempt.continues)

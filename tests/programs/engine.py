@@ -124,6 +124,7 @@ class ScriptedEngine:
 
     def __init__(self, name: str, attempts: list[Attempt]) -> None:
         """`attempts` collects those of all workers in order of arrival."""
+        self.well = True
         self._name = name
         self._attempts = attempts
 
@@ -149,8 +150,8 @@ class ScriptedEngine:
         """It tells nothing."""
 
     async def healthy(self) -> bool:
-        """It is always well: it is the calls that break."""
-        return True
+        """Whether it is more than a call that breaks."""
+        return self.well
 
     async def close(self) -> None:
         """There is nothing to close."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from engines.base import Disconnected, Unreachable
+from gateway.failed_attempts import MAX_EVICTIONS
 from tests.programs.agreement import Agreement
 from tests.programs.call import Call, Spec, Stand
 from tests.programs.engine import END_OF_STREAM, FIRST_PIECE, STREAM, WHOLE, Attempt, said, whole_reply
@@ -190,29 +191,32 @@ class Programs(Agreement):
             self.refuse(attempt, call, status)
 
     def refuse(self, attempt: Attempt, call: Call, status: int) -> None:
-        with self.ejections() as ejected:
-            attempt.open(status, WHOLE)
-            attempt.give(b'{"error": {"message": "no"}}', b"")
-            self.run(self.world.loop.settle())
+        attempt.open(status, WHOLE)
+        attempt.give(b'{"error": {"message": "no"}}', b"")
+        self.run(self.world.loop.settle())
         self.model.ended(call, status)
-        self.moved(ejected)
         self.agree()
 
-    @rule(pick=picks, unreachable=st.booleans())
-    def die(self, pick: int, unreachable: bool) -> None:
-        """A worker's connection breaks: before the first byte another worker tries, later the call has failed."""
-        for attempt, call in prefer(pick, [each for each in self.busy() if each[0].said_chars], self.busy()):
-            self.break_off(attempt, call, unreachable and not attempt.head.done())
+    @rule(pick=picks, unreachable=st.booleans(), well=st.booleans())
+    def die(self, pick: int, unreachable: bool, well: bool) -> None:
+        """A worker's connection breaks: before the first byte another worker tries, later the call has failed.
 
-    def break_off(self, attempt: Attempt, call: Call, unreachable: bool) -> None:
-        with self.ejections() as ejected:
+        Of one that is not well, and is ejected, all calls move that have no first byte.
+        """
+        for attempt, call in prefer(pick, [each for each in self.busy() if each[0].said_chars], self.busy()):
+            self.break_off(attempt, call, unreachable and not attempt.head.done(), well)
+
+    def break_off(self, attempt: Attempt, call: Call, unreachable: bool, well: bool) -> None:
+        with self.ejections(well) as evicted:
             attempt.break_off(Unreachable("refused") if unreachable else Disconnected("broken"))
             self.run(self.world.loop.settle())
         if call.begun:
             self.model.ended(call, 200)
         else:
             self.tried_again(call, limit=3 if unreachable else 2)
-        self.moved(ejected, but=call)
+        for each in evicted:
+            if each is not call and each.stand is Stand.READY:
+                self.moved(each)
         self.agree()
 
     # What the moves are made of
@@ -232,24 +236,26 @@ class Programs(Agreement):
             attempt.give(FIRST_PIECE)
             call.begun = call.spec.stream
 
-    def ejections(self) -> Ejections:
-        return Ejections(self)
+    def ejections(self, well: bool) -> Ejections:
+        return Ejections(self, well)
 
     def tried_again(self, call: Call, limit: int) -> None:
         """After an attempt that broke before its first byte: tried elsewhere, or out of attempts."""
         ended = self.sent[call.number].ended
-        if self.tries[call] >= limit:
+        if self.tries[call] - self.evictions[call] >= limit:
             assert ended, "more attempts than there may be"
         elif self.tries[call] == 1:
             assert not ended, "not tried again"
         if ended:
             self.model.ended(call, 599)
 
-    def moved(self, ejected: list[Call], but: Call | None = None) -> None:
-        """Calls of a worker that was ejected go elsewhere."""
-        for call in ejected:
-            if call is not but and call.stand is Stand.READY:
-                self.tried_again(call, limit=2)
+    def moved(self, call: Call) -> None:
+        """A call of a worker that was ejected goes elsewhere, and has as many attempts as before."""
+        self.evictions[call] += 1
+        ended = self.sent[call.number].ended
+        assert ended == (self.evictions[call] > MAX_EVICTIONS), f"{call} was evicted"
+        if ended:
+            self.model.ended(call, 599)
 
     def answer_all(self) -> None:
         """See `Agreement`."""
@@ -264,13 +270,15 @@ def prefer(pick: int, rare: Sequence[T], usual: Sequence[T]) -> list[T]:
 
 
 class Ejections:
-    """The calls that a worker holds without a byte for their clients, if it is ejected meanwhile."""
+    """The calls that a worker holds without a byte for their clients, if it is ejected meanwhile and not well."""
 
-    def __init__(self, machine: Programs) -> None:
+    def __init__(self, machine: Programs, well: bool) -> None:
         self.machine = machine
+        self.well = well
 
     def __enter__(self) -> list[Call]:
         world = self.machine.world
+        self._set_well(self.well)
         self.before = self._counts()
         self.held = [(a.worker, self.machine.call_of(a)) for a in world.at_workers()]
         self.calls: list[Call] = []
@@ -278,10 +286,16 @@ class Ejections:
 
     def __exit__(self, *_: object) -> None:
         after = self._counts()
+        self._set_well(True)
         for worker, call in self.held:
             key = (call.gateway, worker)
-            if after[key] > self.before[key] and not call.begun:
+            if after[key] > self.before[key] and not self.well and not call.begun:
                 self.calls.append(call)
+
+    def _set_well(self, well: bool) -> None:
+        for gateway in self.machine.world.gateways:
+            for name in WORKERS:
+                gateway.fleet[name].engine.well = well  # type: ignore[attr-defined]
 
     def _counts(self) -> dict[tuple[int, str], int]:
         gateways = enumerate(self.machine.world.gateways)

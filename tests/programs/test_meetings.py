@@ -64,9 +64,20 @@ def test_a_list_breaks_off_after_some_items(machine: Programs, stream: bool, ite
         [spec({"a": "list"}, stream=stream), spec({}, "a.0"), spec({}, "a"), spec({"b": "text"}, "a", over="a")]
     )
     machine.answer_well([30], items)
-    machine.die(1, False)
+    machine.die(1, False, True)
     machine.answer_all()
     assert any(attempt.continues for attempt in machine.world.attempts) is not stream
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_worker_is_ejected_again_and_again_while_it_has_other_calls(machine: Programs, well: bool) -> None:
+    """They stay where they are, or move as often as they may."""
+    for _ in range(2):
+        machine.begin([spec({}), spec({}), spec({}, stream=True)])
+    for pick in (0, 6, 12, 0, 6):
+        machine.die(pick, True, well)
+        machine.pass_time(7.0)
+    assert any(machine.evictions.values()) is not well
 
 
 @pytest.mark.parametrize("status", [400, 500])

@@ -70,6 +70,16 @@ def test_a_cleared_cache_and_a_fresh_worker_hold_nothing():
     assert predicted(scheduler, "and again") == 0
 
 
+def test_what_only_one_of_two_ranks_held_goes_when_that_is_cleared():
+    scheduler = watched()
+    scheduler.on(BlocksStored("w", 1, "first", (B1,), None, 32), 1.0)
+    scheduler.on(BlocksStored("w", 2, "of somebody else", (B1,), None, 32), 1.0)
+    scheduler.on(BlocksCleared("w", 0), 1.0)
+    assert predicted(scheduler, "again") == 32
+    scheduler.on(BlocksCleared("w", 1), 1.0)
+    assert predicted(scheduler, "and again") == 0
+
+
 def test_events_of_workers_nobody_watches_change_nothing():
     scheduler = core("w")
     assert predicted(scheduler, "first") == 0
