@@ -50,10 +50,11 @@ class Fleet:
         for pool in before:
             if not pool.up:
                 homeless.extend((*pool.queue, *pool.paused))
-        for pool in worker.pools:
-            for entry in pool.stranded:
+        for entry in self._board.calls.values():
+            if event.name in entry.excluded:
                 entry.excluded = tuple(name for name in entry.excluded if name != event.name)
-                homeless.append(entry)
+        for pool in worker.pools:
+            homeless.extend(pool.stranded)
         return worker, homeless
 
     def down(self, name: str) -> list[Entry]:

@@ -283,6 +283,16 @@ def test_a_call_that_failed_on_every_worker_waits_for_one_to_come_back():
     assert sent(scheduler.on(WorkerUp("w0", ("m",)), 3.0)) == [("a", "w0")]
 
 
+def test_a_call_may_go_back_to_a_worker_that_came_back_while_it_was_tried_elsewhere():
+    scheduler = core("w0", "w1", place="round_robin")
+    ((_, first),) = sent(scheduler.on(call("a"), 0.0))
+    ((_, second),) = sent(scheduler.on(Failed("a", retry=True), 1.0))
+    assert first != second
+    scheduler.on(WorkerDown(first), 1.0)
+    scheduler.on(WorkerUp(first, ("m",)), 2.0)
+    assert sent(scheduler.on(Failed("a", retry=True), 3.0)) == [("a", first)]
+
+
 def test_calls_that_wait_for_a_worker_go_elsewhere_when_it_goes_down():
     scheduler = core("w0", "w1", max_calls_per_worker=1, place="round_robin")
     for name in "abcd":
