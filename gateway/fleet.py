@@ -329,7 +329,7 @@ def _up(worker: Worker, fresh: bool) -> WorkerUp:
 
 
 def _read(worker: Worker, load: WorkerLoad) -> LoadRead:
-    return LoadRead(worker.name, load.running, load.waiting, load.kv_usage)
+    return LoadRead(worker.name, load.running, load.waiting)
 
 
 async def _load(engine: Engine) -> WorkerLoad | None:

@@ -15,7 +15,6 @@ DECAY: Final = 0.98
 """The coefficients follow about fifty recent samples."""
 SUMS: Final = 9
 Triple = tuple[float, float, float]
-NOTHING: Final[Triple] = (0.0, 0.0, 0.0)
 MAX_ROUNDS: Final = 64
 NEAR_ENOUGH: Final = 1e-3
 """A round that moves the coefficients by less than this part of what they have to explain is the last."""
@@ -65,7 +64,7 @@ class Fit:
         self._b1 *= by
         self._b2 *= by
 
-    def settle(self, to: Fit, p0: float, p1: float, p2: float, less: Triple = NOTHING) -> None:
+    def settle(self, to: Fit, p0: float, p1: float, p2: float, less: Triple) -> None:
         """Work out the coefficients, pulled towards those of `to` with the precisions given (all above 0).
 
         `less`: what something else explains of the sums of x y.
@@ -86,7 +85,7 @@ class Fit:
             c0, c1, c2 = _descend((c0, c1, c2), (a00, a11, a22), (s01, s02, s12), (r0, r1, r2))
         self.c0, self.c1, self.c2 = c0, c1, c2
 
-    def dump(self, less: Triple = NOTHING) -> list[float]:
+    def dump(self, less: Triple) -> list[float]:
         """The sums, without what something else explains of those of x y."""
         of_x = [self._s00, self._s01, self._s02, self._s11, self._s12, self._s22]
         of_xy = zip((self._b0, self._b1, self._b2), less, strict=True)

@@ -90,7 +90,6 @@ class LoadRead(Struct, frozen=True):
     name: str
     running: int
     waiting: int
-    kv_usage: float
 
 
 class CacheWatched(Struct, frozen=True):

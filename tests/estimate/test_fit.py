@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from gateway.estimate.fit import Fit
 
 PRIOR = (1.0, 1.0, 1.0)
+NOTHING = (0.0, 0.0, 0.0)
+"""What something else explains of the sums."""
 samples = st.lists(
     st.tuples(st.floats(0, 1e4), st.floats(0, 1e3), st.floats(0, 1e4), st.floats(0.001, 256)),
     min_size=1,
@@ -20,7 +22,7 @@ def learned(rows: list[tuple[float, float, float, float]]) -> Fit:
     fit = Fit()
     for row in rows:
         fit.learn(*row)
-    fit.settle(Fit(), *PRIOR)
+    fit.settle(Fit(), *PRIOR, NOTHING)
     return fit
 
 
@@ -30,7 +32,7 @@ def test_it_finds_the_coefficients_and_follows_them():
         for _ in range(400):
             x1, x2 = rng.uniform(1, 16), rng.uniform(0, 30)
             fit.learn(x1, x2, (c0 + c1 * x1 + c2 * x2) * rng.gauss(1, 0.02), 64.0)
-        fit.settle(Fit(), *PRIOR)
+        fit.settle(Fit(), *PRIOR, NOTHING)
         assert fit.value(8, 15) == pytest.approx(c0 + c1 * 8 + c2 * 15, rel=0.02)
         assert fit.c1 == pytest.approx(c1, rel=0.1)
         assert fit.c2 == pytest.approx(c2, abs=0.001)
@@ -41,7 +43,7 @@ def test_what_the_samples_do_not_vary_in_stays_where_the_prior_has_it():
     prior.c0, prior.c1 = 1.0, 0.1
     for _ in range(10_000):
         fit.learn(1.0, 0.0, 1.1, 64.0)
-    fit.settle(prior, *PRIOR)
+    fit.settle(prior, *PRIOR, NOTHING)
     assert (fit.c0, fit.c1) == pytest.approx((1.0, 0.1))
     assert fit.value(20, 0) == pytest.approx(3.0)
 
@@ -56,16 +58,16 @@ def test_no_coefficient_is_ever_negative_or_infinite(rows):
 @given(samples, samples)
 def test_a_merge_is_the_same_from_either_side(one, other):
     forth, back = learned(one), learned(other)
-    forth.load(learned(other).dump(), 1e9)
-    back.load(learned(one).dump(), 1e9)
-    assert forth.dump() == pytest.approx(back.dump())
+    forth.load(learned(other).dump(NOTHING), 1e9)
+    back.load(learned(one).dump(NOTHING), 1e9)
+    assert forth.dump(NOTHING) == pytest.approx(back.dump(NOTHING))
 
 
 @given(samples)
 def test_what_is_dumped_is_loaded(rows):
     fit, again = learned(rows), Fit()
-    again.load(fit.dump(), 1e9)
-    again.settle(Fit(), *PRIOR)
+    again.load(fit.dump(NOTHING), 1e9)
+    again.settle(Fit(), *PRIOR, NOTHING)
     assert again.value(3, 4) == pytest.approx(fit.value(3, 4), abs=1e-6)
 
 

@@ -79,7 +79,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 async def test_a_probed_worker_is_in_rotation_and_the_core_knows_at_once_how_busy_it_is(rig: Rig) -> None:
-    assert rig.events[:2] == [WorkerUp("w0", ("m",), 1000, fresh=True), LoadRead("w0", 1, 2, 0.5)]
+    assert rig.events[:2] == [WorkerUp("w0", ("m",), 1000, fresh=True), LoadRead("w0", 1, 2)]
 
 
 async def test_a_worker_that_does_not_say_how_busy_it_is_comes_into_rotation_all_the_same(

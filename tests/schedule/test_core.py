@@ -176,7 +176,7 @@ def test_calls_without_reuse_go_to_the_least_loaded_worker():
 
 def test_the_load_of_others_counts():
     scheduler = core("w0", "w1")
-    scheduler.on(LoadRead("w0", running=20, waiting=2, kv_usage=0.9), 0.0)
+    scheduler.on(LoadRead("w0", running=20, waiting=2), 0.0)
     assert {sent(scheduler.on(call(name), 0.0))[0][1] for name in "abc"} == {"w1"}
     for second in range(12):
         scheduler.on(Tick(), float(second))
@@ -186,9 +186,9 @@ def test_the_load_of_others_counts():
 def test_the_calls_of_a_probe_are_nobody_elses():
     scheduler = core("w0", "w1")
     scheduler.on(ProbeWanted("w0"), 0.0)
-    scheduler.on(LoadRead("w0", running=8, waiting=0, kv_usage=0.1), 0.0)
+    scheduler.on(LoadRead("w0", running=8, waiting=0), 0.0)
     scheduler.on(FillEnded(probe_id("w0"), "w0", filled=False), 1.0)
-    scheduler.on(LoadRead("w1", running=1, waiting=0, kv_usage=0.1), 1.0)
+    scheduler.on(LoadRead("w1", running=1, waiting=0), 1.0)
     assert sent(scheduler.on(call("a", 1.0), 1.0)) == [("a", "w0")]
 
 
@@ -208,10 +208,10 @@ def test_a_session_stays_until_leaving_pays_more_than_the_margin():
     assert isinstance(placed, Dispatch)
     assert (placed.worker, placed.why) == ("w1", "session")
     scheduler.on(Finished("a"), 0.0)
-    scheduler.on(LoadRead("w1", running=1, waiting=0, kv_usage=0.1), 0.0)
+    scheduler.on(LoadRead("w1", running=1, waiting=0), 0.0)
     assert sent(scheduler.on(call("b", program="p"), 0.0)) == [("b", "w1")]
     scheduler.on(Finished("b"), 0.0)
-    scheduler.on(LoadRead("w1", running=60, waiting=0, kv_usage=0.9), 0.0)
+    scheduler.on(LoadRead("w1", running=60, waiting=0), 0.0)
     assert sent(scheduler.on(call("c", program="p"), 0.0)) == [("c", "w0")]
     assert scheduler.placement("p") == "w0"
     scheduler.on(SessionEnded("p"), 1.0)
@@ -312,7 +312,7 @@ def test_events_of_unknown_calls_change_nothing(event):
 
 
 @pytest.mark.parametrize(
-    "event", [WorkerDown("x"), WorkerRemoved("x"), LoadRead("x", 1, 0, 0.1), ShareGranted("x", 0.5)]
+    "event", [WorkerDown("x"), WorkerRemoved("x"), LoadRead("x", 1, 0), ShareGranted("x", 0.5)]
 )
 def test_events_of_unknown_workers_change_nothing(event):
     scheduler = core("w0")

@@ -360,7 +360,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(name=worker_names, running=st.integers(0, 20), waiting=st.integers(0, 3))
     def load_read(self, name, running, waiting):
-        self.send(LoadRead(name, running, waiting, 0.5))
+        self.send(LoadRead(name, running, waiting))
 
     @rule(name=worker_names, share=st.sampled_from([0.0, 0.3, 0.5, 1.0]))
     def share_granted(self, name, share):
