@@ -10,13 +10,10 @@ of calls whose programs wait.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf as INFINITY
-from typing import Final
 
 from gateway.cache.index import PrefixIndex
-from gateway.estimate.rates import ServiceSample
 from gateway.estimate.service import ServiceTimes
-from gateway.nouns import ReadyCall, Usage
+from gateway.nouns import ReadyCall
 from gateway.schedule import events
 from gateway.schedule.board import Board
 from gateway.schedule.caches import Caches
@@ -24,18 +21,13 @@ from gateway.schedule.entry import Entry
 from gateway.schedule.events import Effect, Event, Refusal, Reject
 from gateway.schedule.fleet import Fleet
 from gateway.schedule.integrity import check
+from gateway.schedule.learning import Learning
 from gateway.schedule.placing import Placing
 from gateway.schedule.policies.order import ORDERS
 from gateway.schedule.policies.share import SHARES
 from gateway.schedule.programs import ProgramTable
 from gateway.schedule.settings import DEFAULT_SETTINGS, SchedulerSettings
 from gateway.schedule.snapshot import Snapshot, take
-from gateway.schedule.worker import WorkerState
-
-SETTLED_SAMPLES: Final = 64
-LEARN_EVERY_S: Final = 0.05
-"""A worker's rates follow its last fifty or so replies. Once they have settled, one reply in so many
-seconds teaches them all there is to know; a slow worker's replies all do."""
 
 _Effects = list[Effect]
 
@@ -50,6 +42,7 @@ class Scheduler:
         "_filling",
         "_fleet",
         "_handlers",
+        "_learning",
         "_order",
         "_pausing",
         "_placing",
@@ -68,6 +61,7 @@ class Scheduler:
         self._programs = ProgramTable(settings.max_programs)
         self._fleet = Fleet(settings, self._board, self.index, self.service)
         self._caches = Caches(self._board, self.index)
+        self._learning = Learning(self._board, self.service)
         self._placing = Placing(settings, self._board, self.index, self._programs)
         self._filling = self._placing.filling
         self._pausing = self._placing.pausing
@@ -174,7 +168,7 @@ class Scheduler:
         if event.usage is not None:
             self._board.computed(entry, now_s)
             if self._board.workers.get(entry.worker.name) is entry.worker:
-                self._learn_from(entry, entry.worker, event.usage, now_s)
+                self._learning.reply(entry, entry.worker, event.usage, now_s)
         self._end(entry, now_s, effects)
 
     def _failed(self, event: events.Failed, now_s: float, effects: _Effects) -> None:
@@ -346,60 +340,6 @@ class Scheduler:
         if run is not None:
             entry.run = None
             run.end(entry.service_s, now_s - entry.dispatched_s)
-
-    def _climb(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
-        """The reply ended while others wait: it shows how fast the worker is under its limit of calls."""
-        climb = worker.climb
-        if climb is None:
-            return
-        work = worker.work(entry.missing_tokens, usage.completion_tokens)
-        is_full = worker.calls >= worker.limit_calls == climb.limit
-        since_s = self._board.waiting_since_s if is_full else INFINITY
-        if climb.finished(work, now_s, since_s):
-            worker.set_limit()
-
-    def _learn_from(self, entry: Entry, worker: WorkerState, usage: Usage, now_s: float) -> None:
-        """What the usage of a complete reply tells of its worker: its backlog, its rates, its limit of calls."""
-        missing_tokens = entry.missing_tokens
-        if usage.cached_tokens is not None:
-            missing_tokens = max(1, usage.prompt_tokens - usage.cached_tokens)
-            worker.backlog.correct(missing_tokens - entry.missing_tokens)
-        if now_s >= worker.learns_from_s:
-            self._learn_rates(entry, worker, usage, missing_tokens, now_s)
-        if self._board.queued:
-            self._climb(entry, worker, usage, now_s)
-
-    def _learn_rates(
-        self, entry: Entry, worker: WorkerState, usage: Usage, missing_tokens: int, now_s: float
-    ) -> None:
-        """Whether the first byte was seen or not, the reply's time teaches the worker's rates."""
-        total_s = now_s - entry.dispatched_s
-        first_byte_s = total_s if entry.first_byte_s is None else entry.first_byte_s - entry.dispatched_s
-        calls, context_tokens = worker.batch.since(entry.mark, now_s)
-        ahead_tokens, beside_tokens = self._others_tokens(entry, worker)
-        sample = ServiceSample(
-            missing_tokens,
-            ahead_tokens,
-            usage.completion_tokens,
-            first_byte_s,
-            total_s,
-            calls + worker.external_calls,
-            context_tokens,
-            beside_tokens,
-            entry.predicted_s,
-        )
-        self.service.observe(worker.name, sample)
-        if worker.rates.samples >= SETTLED_SAMPLES:
-            worker.learns_from_s = now_s + LEARN_EVERY_S
-
-    def _others_tokens(self, entry: Entry, worker: WorkerState) -> tuple[float, float]:
-        """Prompt tokens of others that were computed before the reply's first token, and after it."""
-        others_tokens = max(0.0, worker.backlog.computed_tokens - entry.computed_tokens)
-        if entry.first_byte_s is not None:
-            return max(0.0, entry.ahead_tokens), others_tokens
-        others_tokens = max(0.0, others_tokens - entry.missing_tokens)
-        ahead_tokens = min(entry.ahead_tokens, others_tokens)
-        return ahead_tokens, others_tokens - ahead_tokens
 
     def _rank_s(self, call: ReadyCall, attained_s: float) -> float:
         """Its service time is predicted for a deadline, and for the orders that weigh it."""

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.estimate.rates import ServiceSample
 from gateway.nouns import NO_CHAIN, Chain, ReadyCall, Usage
-from gateway.schedule.core import LEARN_EVERY_S, SETTLED_SAMPLES, Scheduler
+from gateway.schedule.core import Scheduler
 from gateway.schedule.events import (
     Arrived,
     Cancelled,
@@ -382,25 +382,6 @@ def test_a_prefix_group_goes_together_within_the_window():
     scheduler.on(call("b", 1.5, tokens=600, chain=shared), 1.5)
     scheduler.on(call("late", 3.0, tokens=600, chain=shared), 3.0)
     assert [name for name, _ in sent(scheduler.on(Finished("all"), 5.0))] == ["a", "b", "lone", "late"]
-
-
-def test_settled_rates_learn_from_some_replies_a_second_and_from_each_until_then():
-    scheduler = core("w0")
-    rates = scheduler.service.add("w0")
-
-    def reply(name: str, now_s: float) -> None:
-        scheduler.on(call(name, now_s), now_s)
-        scheduler.on(Finished(name, Usage(100, 100)), now_s + 0.001)
-
-    for number in range(SETTLED_SAMPLES):
-        reply(f"early{number}", 0.0)
-    assert rates.samples == SETTLED_SAMPLES
-    for number in range(100):
-        reply(f"fast{number}", 1.0 + number * LEARN_EVERY_S / 10)
-    assert rates.samples == SETTLED_SAMPLES + 10
-    for number in range(10):
-        reply(f"slow{number}", 2.0 + number)
-    assert rates.samples == SETTLED_SAMPLES + 20
 
 
 def test_the_snapshot_counts_what_waits_and_runs():
